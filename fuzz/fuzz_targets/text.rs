@@ -1,5 +1,6 @@
-//! Fuzzes the parsing of keys, names, addresses, topics, patterns and records of a tap: each text is parsed or
-//! refused, and what is parsed prints and parses to the same. A pattern takes the topics that its definition says.
+//! Fuzzes the parsing of keys, names, addresses, topics, patterns and records of a tap: each text is parsed
+//! or refused, and what is parsed prints and parses to the same. A pattern takes the topics that its
+//! definition says.
 
 #![no_main]
 

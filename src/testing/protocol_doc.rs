@@ -4,6 +4,8 @@
 //! A table is found by the heading above it, an example by the name behind the ```` ```hex ````. A table of a
 //! layout is compared field by field with bytes that the code wrote, so that a number which changes on one
 //! side only fails.
+//!
+//! Long because it has a test for each table of the rings and the connect channel.
 
 #![forbid(unsafe_code)]
 

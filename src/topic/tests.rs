@@ -1,4 +1,6 @@
 //! Behaviour of a topic's ring within one process: the memory is mapped twice where that matters.
+//!
+//! Long because all of it needs the same few writers and readers.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,5 +1,5 @@
-//! `ringpost-bench observe`: measures what it costs a call that somebody looks at the server's figures, or taps it,
-//! and what a look costs the server.
+//! `ringpost-bench observe`: measures what it costs a call that somebody looks at the server's figures, or
+//! taps it, and what a look costs the server.
 
 use std::ffi::OsStr;
 use std::time::{Duration, Instant};
@@ -52,8 +52,8 @@ pub struct Observed {
     look: Look,
 }
 
-/// Calls to servers that somebody observes, beside the same calls to one that nobody does, whose times are in place
-/// of the floor's.
+/// Calls to servers that somebody observes, beside the same calls to one that nobody does, whose times are in
+/// place of the floor's.
 #[derive(Serialize)]
 struct Calls {
     wait: String,

@@ -236,8 +236,8 @@ impl OpenLink {
         }
     }
 
-    /// Tells the server what this end has done, if it knows of the link. Returns whether somebody looks at the
-    /// bus, so that services are to be timed. Does not wait.
+    /// Tells the server what this end has done, if it knows of the link. Returns whether somebody looks at
+    /// the bus, so that services are to be timed. Does not wait.
     pub(super) fn tell(&self, counts: LinkCounts) -> bool {
         let noted = self.noted.try_lock();
         let Some(Noted::At(words, index)) = noted.as_deref().ok() else { return false };

@@ -8,6 +8,8 @@
 //!
 //! A publication that has ended stays in the log for a while if a subscription that matched it has not taken
 //! it: what was published must be read by those who subscribed before, however short the publisher lived.
+//!
+//! Long because each of its steps changes several of its maps, which no other code may see in between.
 
 #![forbid(unsafe_code)]
 
