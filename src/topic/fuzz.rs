@@ -255,7 +255,7 @@ impl TopicReader {
     }
 
     /// Says that it is about to sleep, looks, and takes that back.
-    pub fn park(&self) -> bool {
+    pub fn park(&mut self) -> bool {
         self.0.park();
         let pending = self.0.is_pending();
         self.0.unpark();

@@ -103,7 +103,7 @@ fn take_all(reader: &mut Reader, next: &mut u64) {
     assert!(!reader.is_pending() || reader.ended().is_some());
 }
 
-fn sleep(reader: &Reader) {
+fn sleep(reader: &mut Reader) {
     reader.park();
     if !reader.is_pending() {
         futex::wait(&[reader.as_wait()], None);
@@ -148,7 +148,7 @@ fn a_reader_one_pass_behind_does_not_sleep() {
         let writing = thread::spawn(move || (0..2).for_each(|_| send(&mut writer)));
         while next < 5 {
             if take(&mut reader, &mut next).is_none() && next < 5 {
-                sleep(&reader);
+                sleep(&mut reader);
             }
         }
         writing.join().unwrap();
@@ -245,7 +245,7 @@ fn each_sample_wakes_a_reader() {
         });
         while next < 1 {
             if take(&mut reader, &mut next).is_none() {
-                sleep(&reader);
+                sleep(&mut reader);
             }
         }
         drop(writing.join().unwrap());
@@ -262,7 +262,7 @@ fn the_end_wakes_a_reader() {
         let ending = thread::spawn(move || drop(writer));
         while reader.ended().is_none() {
             if take(&mut reader, &mut next).is_none() && reader.ended().is_none() {
-                sleep(&reader);
+                sleep(&mut reader);
             }
         }
         assert_eq!(next, 1);
@@ -288,7 +288,7 @@ fn a_reader_does_not_sleep_over_a_whole_ring() {
         });
         while next < 7 {
             if take(&mut reader, &mut next).is_none() && next < 7 {
-                sleep(&reader);
+                sleep(&mut reader);
             }
         }
         drop(writing.join().unwrap());
@@ -337,7 +337,7 @@ fn a_reader_that_is_attached_misses_no_wake() {
         let mut next = 0;
         while next < 1 {
             if take(&mut reader, &mut next).is_none() {
-                sleep(&reader);
+                sleep(&mut reader);
             }
         }
         attaching.join().unwrap();
@@ -392,7 +392,7 @@ fn a_writer_sleeps_until_a_reliable_reader_has_read() {
             let taken = loop {
                 match reader.try_take(&mut sample).unwrap() {
                     Some(taken) => break taken,
-                    None => sleep(&reader),
+                    None => sleep(&mut reader),
                 }
             };
             assert_eq!((taken, &sample[..]), (Taken { sequence, missed: 0 }, &sequence.to_le_bytes()[..]));

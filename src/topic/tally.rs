@@ -21,11 +21,6 @@ impl Tally {
         Tally { figures, sequence, position, samples: 0, bytes: 0, missed: 0 }
     }
 
-    /// Whether the end has gone on since.
-    pub(super) fn is_behind(&self, sequence: u64) -> bool {
-        self.sequence != sequence
-    }
-
     /// Counts what was done up to here.
     pub(super) fn count(&mut self, sequence: u64, position: u64) {
         self.samples += sequence.saturating_sub(self.sequence);

@@ -256,7 +256,7 @@ fn a_reliable_reader_gets_all_while_it_is_waited_for_by_another_thread() {
                     let (taken, sample) = loop {
                         match take(&mut reader) {
                             Some(taken) => break taken,
-                            None => sleep(&reader),
+                            None => sleep(&mut reader),
                         }
                     };
                     assert_eq!((taken, sample), (Taken { sequence, missed: 0 }, numbered(sequence, 8)));
@@ -270,7 +270,7 @@ fn a_reliable_reader_gets_all_while_it_is_waited_for_by_another_thread() {
     });
 }
 
-fn sleep(reader: &Reader) {
+fn sleep(reader: &mut Reader) {
     reader.park();
     if !reader.is_pending() {
         crate::shm::futex::wait(&[reader.as_wait()], Some(Instant::now() + Duration::from_secs(60)));
@@ -434,7 +434,7 @@ fn a_closed_audience_ends_the_writer() {
 fn a_reader_that_lets_itself_be_woken_for_nothing_is_given_up() {
     let mut stage = Stage::new(4096, None);
     let mut writer = stage.writer();
-    let reader = stage.reader(Start::Now, Policy::Lossy);
+    let mut reader = stage.reader(Start::Now, Policy::Lossy);
     for _ in 0..100 {
         reader.park();
         writer.try_send(b"x").unwrap();
@@ -555,8 +555,10 @@ fn what_is_published_and_taken_is_told_to_who_looks() {
     let mut send = |count| (0..count).for_each(|_| writer.send(&[7; 100], Deadline::NEVER).unwrap());
     send(5);
     while take(&mut reader).is_some() {}
+    reader.park();
     let told = host.figures.samples();
-    assert_eq!((told.taken, told.taken_bytes, told.missed), (5, 5 * 128, 0), "at a look that finds nothing");
+    assert_eq!((told.taken, told.taken_bytes, told.missed), (5, 5 * 128, 0), "before it sleeps");
+    reader.unpark();
     assert!(told.published >= 3, "at each new part of the ring: {told:?}");
     // So many that the reader is lapped.
     send(100);
@@ -565,6 +567,9 @@ fn what_is_published_and_taken_is_told_to_who_looks() {
         (taken, missed) = (taken + 1, missed + sample.missed);
     }
     assert!(missed > 0);
+    for _ in 0..300 {
+        assert!(take(&mut reader).is_none());
+    }
     let told = host.figures.samples();
     assert_eq!((told.taken, told.taken_bytes, told.missed), (taken, taken * 128, missed));
     // Without a look that finds nothing.
@@ -604,6 +609,7 @@ fn a_reader_that_goes_on_elsewhere_counts_nothing_twice() {
     reader.counted_in(figures);
     reader.resume(15);
     while take(&mut reader).is_some() {}
+    reader.park();
     let told = host.figures.samples();
     assert_eq!((told.taken, told.missed), (5, 0));
 }

@@ -109,7 +109,7 @@ impl Feed {
                 until
             }
         };
-        for part in &self.parts {
+        for part in &mut self.parts {
             part.reader.park();
         }
         let woken = if self.is_pending() {

@@ -21,7 +21,8 @@ impl Reader {
     }
 
     /// Announces that this reader is about to sleep. It must look once more before it does.
-    pub(crate) fn park(&self) {
+    pub(crate) fn park(&mut self) {
+        self.tally_up();
         self.say_cursor();
         futex::set(&self.page.parked, PARKED);
         fence(Ordering::SeqCst);
@@ -47,6 +48,7 @@ impl Reader {
                 return false;
             }
         }
+        self.tally_up();
         self.say_cursor();
         if self.page.parked.swap(ARMED, Ordering::Release) != ARMED {
             pipe.permit();
