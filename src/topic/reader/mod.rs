@@ -18,10 +18,6 @@ use crate::shm::{RingView, View};
 use crate::testing::failpoints::failpoint;
 use crate::wire::Policy;
 
-/// A reader tells what it took at each sixteenth of the ring, before it sleeps, and after so many looks that
-/// found nothing. A reader that spins finds nothing behind each sample, and telling takes longer than taking.
-const LOOKS: u32 = 256;
-
 /// Where a reader begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Start {
@@ -102,8 +98,8 @@ pub(crate) struct Reader {
     stuck: u32,
     /// What is told to who looks at the bus.
     tally: Option<Box<Tally>>,
-    /// Looks that found nothing.
-    looks: u32,
+    /// Looks that found nothing, modulo 256.
+    looks: u8,
     /// Samples since the last look that found nothing, and how long such a look lasts.
     run: u32,
     pauses: u32,
@@ -344,7 +340,9 @@ impl Reader {
     /// Nothing is there: a good time to say how far the reader is.
     fn nothing(&mut self) -> Result<Option<Taken>, Fault> {
         self.looks = self.looks.wrapping_add(1);
-        if self.looks.is_multiple_of(LOOKS) {
+        // Not at each look: a reader that spins finds nothing behind each sample, and telling takes longer
+        // than taking. What it took is also told at each sixteenth of the ring, and before it sleeps.
+        if self.looks == 0 {
             self.tally_up();
         }
         if self.policy == Policy::Reliable {
