@@ -143,9 +143,16 @@ fn an_injected_fault_is_found() {
         ("gap:5", ["were missed"].as_slice()),
     ];
     for (fault, said) in faults {
-        let place = Place::new();
-        let arguments = ["--minutes", "0.5", "--seed", "1", "--clients", "8", "--fault", fault];
-        let ended = harness(&place, &arguments);
+        // On a busy machine few rounds fit into half a minute, and a fault that is rare may not show.
+        let attempt = |seed: u32| {
+            let place = Place::new();
+            let seed = seed.to_string();
+            let arguments = ["--minutes", "0.5", "--seed", &seed, "--clients", "8", "--fault", fault];
+            let ended = harness(&place, &arguments);
+            (ended.status.code() != Some(0)).then_some((place, ended))
+        };
+        let (place, ended) =
+            (1..=3).find_map(attempt).unwrap_or_else(|| panic!("{fault}: not found with three seeds"));
         let told = words(&ended.stderr);
         assert_eq!(ended.status.code(), Some(1), "{fault}: {told}{}", words(&ended.stdout));
         let last = told.lines().last().unwrap();
@@ -156,8 +163,9 @@ fn an_injected_fault_is_found() {
 
         // The command that it names.
         let again: Vec<&str> = last.rsplit_once("-- ").unwrap().1.split(' ').collect();
-        let again = harness(&place, &[&again[..], &["--minutes", "0.5", "--fault", fault]].concat());
-        assert_eq!(again.status.code(), Some(1), "{fault}: {}", words(&again.stderr));
+        let arguments = [&again[..], &["--minutes", "0.5", "--fault", fault]].concat();
+        let finds = |_| harness(&place, &arguments).status.code() == Some(1);
+        assert!((0..3).any(finds), "{fault}: not found again by {again:?}");
     }
 }
 
