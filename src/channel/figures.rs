@@ -191,21 +191,15 @@ impl Newest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::channel::{Geometry, Guest, Host, create_for_server, open_for_client};
-    use crate::ring::{Consumer, Producer, WaitStrategy};
+    use crate::channel::tests::served;
+    use crate::ring::{Consumer, Producer};
     use crate::wire::CloseReason;
     use std::sync::atomic::AtomicUsize;
     use std::thread;
 
-    fn pair() -> (Host, Guest) {
-        let geometry = Geometry::new(4096).unwrap();
-        let (host, descriptor) = create_for_server(&geometry, WaitStrategy::Park).unwrap();
-        (host, open_for_client(descriptor, WaitStrategy::Park).unwrap())
-    }
-
     #[test]
     fn a_server_reads_what_its_client_says() {
-        let (host, guest) = pair();
+        let (host, guest) = served();
         host.figures.set_stamps(16);
         assert_eq!(guest.figures.stamps(), 16);
         guest.closer.close_as(CloseReason::Died);
@@ -250,7 +244,7 @@ mod tests {
 
     #[test]
     fn both_sides_time_their_wakes_while_somebody_looks() {
-        let (mut host, mut guest) = pair();
+        let (mut host, mut guest) = served();
         let counted = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&counted);
         host.requests.on_wake(Arc::new(move |_| _ = count.fetch_add(1, Ordering::Relaxed)));
@@ -272,7 +266,7 @@ mod tests {
         let newest = Newest::default();
         let count = |page: &FiguresPage| page.add_samples(Samples { taken: 1, ..Samples::default() });
         assert!(!newest.try_with(count), "not registered");
-        let [(first, guest), (second, again)] = [pair(), pair()];
+        let [(first, guest), (second, again)] = [served(), served()];
         newest.set(guest.figures.clone());
         assert!(newest.try_with(count));
         newest.set(again.figures.clone());
@@ -285,7 +279,7 @@ mod tests {
     #[test]
     fn a_forked_child_says_nothing() {
         use rustix::process::{WaitOptions, waitpid};
-        let (host, guest) = pair();
+        let (host, guest) = served();
         let child = crate::registry::fork(|| {
             guest.figures.add_samples(Samples { taken: 1, ..Samples::default() });
             guest.figures.count(Durations::OwnWakes, Duration::ZERO);

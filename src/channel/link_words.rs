@@ -86,18 +86,11 @@ impl fmt::Debug for LinkWords {
 mod tests {
     use super::BITS;
     use crate::channel::LinkWords;
-    use crate::channel::{Geometry, Guest, Host, create_for_server, open_for_client};
-    use crate::ring::WaitStrategy;
-
-    fn pair() -> (Host, Guest) {
-        let geometry = Geometry::new(4096).unwrap();
-        let (host, descriptor) = create_for_server(&geometry, WaitStrategy::Park).unwrap();
-        (host, open_for_client(descriptor, WaitStrategy::Park).unwrap())
-    }
+    use crate::channel::tests::served;
 
     #[test]
     fn a_server_sees_what_its_client_says() {
-        let (host, guest) = pair();
+        let (host, guest) = served();
         assert!(!host.links.is_serving() && !host.links.bit(0));
         guest.links.set_serving(true);
         assert!(host.links.is_serving());
@@ -120,7 +113,7 @@ mod tests {
 
     #[test]
     fn an_index_beyond_the_last_changes_nothing() {
-        let (host, guest) = pair();
+        let (host, guest) = served();
         for index in [LinkWords::MOST, u16::MAX] {
             guest.links.flip(index);
             assert!(!guest.links.bit(index));
@@ -133,7 +126,7 @@ mod tests {
     #[test]
     fn a_forked_child_says_nothing() {
         use rustix::process::{WaitOptions, waitpid};
-        let (host, guest) = pair();
+        let (host, guest) = served();
         guest.links.set_serving(true);
         let child = crate::registry::fork(|| {
             guest.links.set_serving(false);

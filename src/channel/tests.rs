@@ -11,6 +11,13 @@ fn pair() -> (Host, Guest) {
     (host, open(fd, WaitStrategy::Park).unwrap())
 }
 
+/// The two sides as a server and its client have them.
+pub(super) fn served() -> (Host, Guest) {
+    let geometry = Geometry::new(4096).unwrap();
+    let (host, descriptor) = create_for_server(&geometry, WaitStrategy::Park).unwrap();
+    (host, open_for_client(descriptor, WaitStrategy::Park).unwrap())
+}
+
 #[test]
 fn the_three_rings_are_apart() {
     let (mut host, mut guest) = pair();
