@@ -7,7 +7,7 @@ use std::time::Duration;
 use ringpost::cli::exit::Outcome;
 use ringpost::cli::out;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, getpgid, getpgrp, getppid, getsid, kill_current_process_group};
+use rustix::process::{Signal, kill_current_process_group};
 use rustix::termios::{
     InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr,
 };
@@ -126,24 +126,41 @@ pub fn ask_to_stop() {
 
 /// Whether a process of this session, but of another group, is the parent of this one's group.
 fn has_shell() -> bool {
-    let (group, session) = (getpgrp(), getsid(None).ok());
-    let mut parent = getppid();
-    while let Some(process) = parent {
-        if getsid(Some(process)).ok() != session {
+    shell_above(|process| std::fs::read_to_string(format!("/proc/{process}/stat")).ok())
+}
+
+/// The same with a reader of /proc/PID/stat. `getsid` and `getpgid` cannot be asked: they return 0 for what
+/// leads from outside this PID namespace, which rustix takes for a fault of the kernel.
+fn shell_above(stat: impl Fn(&str) -> Option<String>) -> bool {
+    let family = |process: &str| stat(process).and_then(|stat| Family::of(&stat));
+    let Some(own) = family("self") else { return false };
+    let mut parent = own.parent;
+    while let Some(process) = family(&parent.to_string()) {
+        if process.session != own.session {
             return false;
         }
-        if getpgid(Some(process)) != Ok(group) {
+        if process.group != own.group {
             return true;
         }
-        parent = parent_of(process);
+        parent = process.parent;
     }
     false
 }
 
-fn parent_of(process: Pid) -> Option<Pid> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
-    Pid::from_raw(parent.trim().parse().ok()?)
+/// Where a process belongs. 0 is a process outside this PID namespace.
+struct Family {
+    parent: i32,
+    group: i32,
+    session: i32,
+}
+
+impl Family {
+    /// From the text of /proc/PID/stat. The process name, in parentheses, may contain anything.
+    fn of(stat: &str) -> Option<Family> {
+        let (_, fields) = stat.rsplit_once(')')?;
+        let mut fields = fields.split_whitespace().skip(1).map(|field| field.parse().ok());
+        Some(Family { parent: fields.next()??, group: fields.next()??, session: fields.next()?? })
+    }
 }
 
 /// Restores a terminal's settings.
@@ -255,4 +272,43 @@ fn caught(signal: i32) -> io::Result<UnixStream> {
 fn drain(end: &mut UnixStream) {
     let mut bytes = [0; 64];
     while end.read(&mut bytes).is_ok_and(|read| read == bytes.len()) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether the process `self` has a shell, if /proc has these processes: name, parent, group, session.
+    fn has_shell_with(processes: &[(&str, i32, i32, i32)]) -> bool {
+        shell_above(|name| {
+            let &(_, parent, group, session) = processes.iter().find(|process| process.0 == name)?;
+            Some(format!("7 (a ) b (c) S {parent} {group} {session} 34816 7 4194304"))
+        })
+    }
+
+    #[test]
+    fn a_shell_is_a_parent_of_the_same_session_and_another_group() {
+        assert!(has_shell_with(&[("self", 5, 7, 5), ("5", 1, 5, 5)]));
+        // A process between them, of the job.
+        assert!(has_shell_with(&[("self", 6, 6, 5), ("6", 5, 6, 5), ("5", 1, 5, 5)]));
+        // In a session of its own.
+        assert!(!has_shell_with(&[("self", 5, 7, 7), ("5", 1, 5, 5)]));
+        // Its parent leads its group.
+        assert!(!has_shell_with(&[("self", 5, 5, 5), ("5", 1, 5, 5), ("1", 0, 1, 1)]));
+    }
+
+    /// For whoever was started from outside the PID namespace.
+    #[test]
+    fn what_leads_from_outside_the_namespace_is_0() {
+        assert!(!has_shell_with(&[("self", 5, 7, 7), ("5", 0, 0, 0)]));
+        assert!(has_shell_with(&[("self", 5, 7, 0), ("5", 0, 5, 0)]));
+        assert!(!has_shell_with(&[("self", 0, 0, 0)]));
+    }
+
+    #[test]
+    fn without_a_readable_proc_there_is_no_shell() {
+        assert!(!has_shell_with(&[]));
+        assert!(!shell_above(|_| Some("rubbish".to_owned())));
+        assert!(!shell_above(|_| Some("1 (a) S 1 x".to_owned())));
+    }
 }
