@@ -1,0 +1,191 @@
+/* Each mistake that can be known gets its code: NULL, wrong handles, handles that were freed, a handle that is
+ * in use, bad text, limits. Run by `test` with and without AddressSanitizer, and by valgrind. */
+#include "../examples/common.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define EXPECT(code, call)                                                                               \
+    do {                                                                                                 \
+        ringpost_status got = (call);                                                                    \
+        if (got != (code)) {                                                                             \
+            fprintf(stderr, "line %d: %s gave %d, not %d: %s\n", __LINE__, #call, (int)got, (int)(code), \
+                    ringpost_error_text());                                                              \
+            exit(1);                                                                                     \
+        }                                                                                                \
+    } while (0)
+
+#define CHECK(holds)                                                   \
+    do {                                                               \
+        if (!(holds)) {                                                \
+            fprintf(stderr, "line %d: not %s\n", __LINE__, #holds);    \
+            exit(1);                                                   \
+        }                                                              \
+    } while (0)
+
+static const char *path;
+static ringpost_client *shared;
+static int released;
+
+static void release(void *context) {
+    ++*(int *)context;
+}
+
+static int failing(void *context, const ringpost_request *request, ringpost_response *response) {
+    (void)context;
+    if (request->len == 0)
+        return 7;
+    if (request->len == 1)
+        return ringpost_response_fail(response, "out of order") != RINGPOST_OK;
+    if (request->len == 2) {
+        size_t room;
+        if (ringpost_response_remaining(response, &room) != RINGPOST_OK)
+            return 1;
+        char *much = calloc(room + 1, 1);
+        ringpost_status status = ringpost_response_write(response, much, room + 1);
+        free(much);
+        return status == RINGPOST_TOO_LARGE ? 0 : 1;
+    }
+    return ringpost_response_write(response, request->peer.name, strlen(request->peer.name)) != RINGPOST_OK;
+}
+
+/* Waits in the shared client until it is closed. */
+static void *receiver(void *unused) {
+    ringpost_message message;
+    (void)unused;
+    EXPECT(RINGPOST_DISCONNECTED, ringpost_client_recv(shared, -1, &message));
+    return NULL;
+}
+
+static int count(void *context, const ringpost_client_info *info) {
+    (void)info;
+    ++*(int *)context;
+    return 0;
+}
+
+static int stop(void *context, const ringpost_client_info *info) {
+    count(context, info);
+    return 1;
+}
+
+int main(int argc, char **argv) {
+    if (argc != 2)
+        return 2;
+    path = argv[1];
+    const void *reply = &released;
+    size_t len = 5;
+    ringpost_client *client = NULL, *other = NULL;
+    ringpost_closer *closer;
+    ringpost_server *server, *second;
+    ringpost_message message;
+    ringpost_key key;
+
+    /* No server, and a server twice. */
+    EXPECT(RINGPOST_NO_SERVER, ringpost_register(path, "alice", SECOND, &client));
+    CHECK(client == NULL && strstr(ringpost_error_text(), path) != NULL);
+    EXPECT(RINGPOST_OK, ringpost_server_start(path, failing, &released, release, &server));
+    EXPECT(RINGPOST_SYSTEM, ringpost_server_start(path, failing, &released, release, &second));
+    CHECK(released == 1);
+
+    /* NULL, and bad text. */
+    EXPECT(RINGPOST_NULL_POINTER, ringpost_register(path, NULL, SECOND, &client));
+    EXPECT(RINGPOST_NULL_POINTER, ringpost_register(path, "alice", SECOND, NULL));
+    EXPECT(RINGPOST_INVALID_ARGUMENT, ringpost_register(path, "\xff", SECOND, &client));
+    EXPECT(RINGPOST_INVALID_NAME, ringpost_register(path, "", SECOND, &client));
+    EXPECT(RINGPOST_OK, ringpost_register(path, "alice", SECOND, &client));
+    EXPECT(RINGPOST_NAME_TAKEN, ringpost_register(path, "alice", SECOND, &other));
+    EXPECT(RINGPOST_NULL_POINTER, ringpost_client_call(NULL, "x", 1, SECOND, &reply, &len));
+    EXPECT(RINGPOST_NULL_POINTER, ringpost_client_call(client, NULL, 1, SECOND, &reply, &len));
+    EXPECT(RINGPOST_NULL_POINTER, ringpost_client_call(client, "x", 1, SECOND, NULL, &len));
+    EXPECT(RINGPOST_INVALID_ARGUMENT, ringpost_client_call(client, "x", SIZE_MAX, SECOND, &reply, &len));
+    EXPECT(RINGPOST_NULL_POINTER, ringpost_client_free(NULL));
+    EXPECT(RINGPOST_NULL_POINTER, ringpost_client_list(client, NULL, NULL));
+    CHECK(reply == &released && len == 5);
+
+    /* Wrong handles. */
+    EXPECT(RINGPOST_WRONG_HANDLE, ringpost_client_free((ringpost_client *)(void *)server));
+    EXPECT(RINGPOST_WRONG_HANDLE, ringpost_server_stop((ringpost_server *)(void *)client, NULL));
+
+    /* Services that fail. */
+    EXPECT(RINGPOST_SERVICE_FAILED, ringpost_client_call(client, NULL, 0, SECOND, &reply, &len));
+    CHECK(strcmp(ringpost_error_text(), "the service returned 7") == 0 && ringpost_error_may_have_executed());
+    EXPECT(RINGPOST_SERVICE_FAILED, ringpost_client_call(client, "1", 1, SECOND, &reply, &len));
+    CHECK(strcmp(ringpost_error_text(), "out of order") == 0);
+    EXPECT(RINGPOST_RESPONSE_TOO_LARGE, ringpost_client_call(client, "12", 2, SECOND, &reply, &len));
+    EXPECT(RINGPOST_OK, ringpost_client_call(client, "123", 3, -1, &reply, &len));
+    CHECK(len == 5 && memcmp(reply, "alice", 5) == 0);
+
+    /* Sizes and times. */
+    size_t max_call, max_message;
+    EXPECT(RINGPOST_OK, ringpost_client_limits(client, &max_call, &max_message));
+    char *much = calloc(max_call + 1, 1);
+    EXPECT(RINGPOST_TOO_LARGE, ringpost_client_call(client, much, max_call + 1, SECOND, &reply, &len));
+    CHECK(!ringpost_error_may_have_executed());
+    EXPECT(RINGPOST_OK, ringpost_client_call(client, much, max_call, SECOND, &reply, &len));
+    free(much);
+    EXPECT(RINGPOST_TIMED_OUT, ringpost_client_recv(client, 0, &message));
+    EXPECT(RINGPOST_TIMED_OUT, ringpost_client_recv(client, 1000, &message));
+    EXPECT(RINGPOST_NOTHING_OUTSTANDING, ringpost_client_response(client, 0, &reply, &len));
+    EXPECT(RINGPOST_OK, ringpost_client_submit(client, "123", 3));
+    EXPECT(RINGPOST_OK, ringpost_client_response(client, SECOND, &reply, &len));
+    CHECK(len == 5);
+    EXPECT(RINGPOST_NOT_FOUND, ringpost_client_look_up(client, "nobody", &key));
+    EXPECT(RINGPOST_TIMED_OUT, ringpost_client_wait_for(client, "nobody", 1000, &key));
+    EXPECT(RINGPOST_NOT_FOUND, ringpost_client_send(client, "nobody", "x", 1, SECOND));
+    int found = 0;
+    EXPECT(RINGPOST_OK, ringpost_register(path, "bob", SECOND, &other));
+    EXPECT(RINGPOST_OK, ringpost_client_list(client, count, &found));
+    EXPECT(RINGPOST_OK, ringpost_client_list(client, stop, &found));
+    CHECK(found == 3);
+
+    /* A full inbox. */
+    int sent = 0;
+    ringpost_status status;
+    while ((status = ringpost_client_send(client, "bob", "0123456789", 10, 0)) == RINGPOST_OK)
+        sent++;
+    CHECK(status == RINGPOST_FULL && sent > 100);
+    EXPECT(RINGPOST_OK, ringpost_client_recv(other, 0, &message));
+    CHECK(message.len == 10 && strcmp(message.sender_name, "alice") == 0);
+
+    /* One thread at a time, and a closer from another. A used handle is not freed. */
+    shared = other;
+    while (ringpost_client_recv(other, 0, &message) == RINGPOST_OK)
+        ;
+    EXPECT(RINGPOST_OK, ringpost_client_closer(other, &closer));
+    pthread_t thread;
+    pthread_create(&thread, NULL, receiver, NULL);
+    while ((status = ringpost_client_key(other, &key)) == RINGPOST_OK)
+        usleep(100);
+    CHECK(status == RINGPOST_IN_USE);
+    EXPECT(RINGPOST_IN_USE, ringpost_client_free(other));
+    EXPECT(RINGPOST_OK, ringpost_closer_close(closer));
+    pthread_join(thread, NULL);
+    EXPECT(RINGPOST_NOT_SENT, ringpost_client_call(other, "123", 3, SECOND, &reply, &len));
+    EXPECT(RINGPOST_OK, ringpost_client_free(other));
+    EXPECT(RINGPOST_OK, ringpost_closer_close(closer));
+    EXPECT(RINGPOST_OK, ringpost_closer_free(closer));
+
+    /* Freed before. */
+    EXPECT(RINGPOST_FREED_HANDLE, ringpost_client_free(other));
+    EXPECT(RINGPOST_FREED_HANDLE, ringpost_client_call(other, "123", 3, SECOND, &reply, &len));
+    EXPECT(RINGPOST_FREED_HANDLE, ringpost_closer_close(closer));
+
+    /* A forked child has no use of its parent's client. */
+    pid_t child = fork();
+    if (child == 0)
+        _exit(ringpost_client_call(client, "123", 3, SECOND, &reply, &len) == RINGPOST_FORKED ? 0 : 1);
+    int ended;
+    waitpid(child, &ended, 0);
+    CHECK(ended == 0);
+
+    ringpost_server_summary done;
+    EXPECT(RINGPOST_OK, ringpost_server_stop(server, &done));
+    CHECK(released == 2 && done.registered == 2 && done.calls == 6 && done.abandoned == 0);
+    EXPECT(RINGPOST_DISCONNECTED, ringpost_client_recv(client, -1, &message));
+    EXPECT(RINGPOST_NOT_SENT, ringpost_client_unregister(client));
+    EXPECT(RINGPOST_FREED_HANDLE, ringpost_client_unregister(client));
+    puts("mistakes: each got its code");
+    return 0;
+}
