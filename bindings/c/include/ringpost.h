@@ -30,6 +30,11 @@
 #define RINGPOST_NAME_SIZE 65
 
 /**
+ * Of a text with its NUL, in bytes: a topic.
+ */
+#define RINGPOST_TOPIC_SIZE 129
+
+/**
  * Of a text with its NUL, in bytes: a key.
  */
 #define RINGPOST_KEY_TEXT_SIZE 33
@@ -165,6 +170,24 @@ typedef enum ringpost_status {
 } ringpost_status;
 
 /**
+ * What to do when samples come faster than they are taken.
+ */
+typedef enum ringpost_policy {
+    /**
+     * The oldest are lost, and counted.
+     */
+    RINGPOST_LOSSY = 0,
+    /**
+     * Only the newest of each publisher is wanted.
+     */
+    RINGPOST_LATEST = 1,
+    /**
+     * The publisher waits, if it offers that.
+     */
+    RINGPOST_RELIABLE = 2,
+} ringpost_policy;
+
+/**
  * A registered client.
  */
 typedef struct ringpost_client ringpost_client;
@@ -176,6 +199,26 @@ typedef struct ringpost_client ringpost_client;
 typedef struct ringpost_closer ringpost_closer;
 
 /**
+ * The calling end of a link.
+ */
+typedef struct ringpost_link ringpost_link;
+
+/**
+ * Where links to a client come in.
+ */
+typedef struct ringpost_listener ringpost_listener;
+
+/**
+ * Publishes samples of one topic.
+ */
+typedef struct ringpost_publisher ringpost_publisher;
+
+/**
+ * The serving end of a link.
+ */
+typedef struct ringpost_responder ringpost_responder;
+
+/**
  * The response that a service writes. It is there until the callback returns.
  */
 typedef struct ringpost_response ringpost_response;
@@ -184,6 +227,16 @@ typedef struct ringpost_response ringpost_response;
  * A server. Several threads may use it at once.
  */
 typedef struct ringpost_server ringpost_server;
+
+/**
+ * A listener that serves by itself, on a thread for each link. Several threads may use it at once.
+ */
+typedef struct ringpost_serving ringpost_serving;
+
+/**
+ * Receives the samples of all topics that match a pattern.
+ */
+typedef struct ringpost_subscriber ringpost_subscriber;
 
 /**
  * A client's key. Two are the same if all their bytes are.
@@ -336,6 +389,50 @@ typedef struct ringpost_server_summary {
      */
     uint64_t abandoned;
 } ringpost_server_summary;
+
+/**
+ * A piece of a sample: `len` bytes at `data`.
+ */
+typedef struct ringpost_part {
+    /**
+     * Where it is. May be NULL if `len` is 0.
+     */
+    const void *data;
+    /**
+     * Its length in bytes.
+     */
+    size_t len;
+} ringpost_part;
+
+/**
+ * A sample that was received.
+ */
+typedef struct ringpost_sample {
+    /**
+     * What was published: a copy, valid until the next use of the subscriber.
+     */
+    const void *payload;
+    /**
+     * Its length in bytes.
+     */
+    size_t len;
+    /**
+     * Its number among those of its publisher.
+     */
+    uint64_t sequence;
+    /**
+     * How many of this publisher were lost before it.
+     */
+    uint64_t missed;
+    /**
+     * Its topic.
+     */
+    char topic[RINGPOST_TOPIC_SIZE];
+    /**
+     * Who published it.
+     */
+    struct ringpost_peer publisher;
+} ringpost_sample;
 
 #ifdef __cplusplus
 extern "C" {
@@ -551,6 +648,211 @@ bool ringpost_error_may_have_executed(void);
 uint32_t ringpost_abi_version(void);
 
 /**
+ * Opens a link to a client, by its name or the text of its key, and waits until that has accepted or refused.
+ * `arms`: the link will be waited for in an event loop.
+ *
+ * Requires: `client` is a handle, `to` is a text, `out` points to a pointer.
+ */
+enum ringpost_status ringpost_connect(struct ringpost_client *client,
+                                      const char *to,
+                                      int64_t timeout_ns,
+                                      bool arms,
+                                      struct ringpost_link **out);
+
+/**
+ * Calls the other client's service, and waits for the response. `*reply` is valid until the next use of the link.
+ *
+ * Requires: `link` is a handle, `request` has `len` bytes, `reply` and `reply_len` point to a pointer and a number.
+ */
+enum ringpost_status ringpost_link_call(struct ringpost_link *link,
+                                        const void *request,
+                                        size_t len,
+                                        int64_t timeout_ns,
+                                        const void **reply,
+                                        size_t *reply_len);
+
+/**
+ * Sends a request without waiting for its response: ringpost_link_response gets that. Does not block.
+ *
+ * RINGPOST_FULL: collect responses first.
+ *
+ * Requires: `link` is a handle, `request` has `len` bytes.
+ */
+enum ringpost_status ringpost_link_submit(struct ringpost_link *link, const void *request, size_t len);
+
+/**
+ * Waits for the response to the oldest submitted request. After RINGPOST_TIMED_OUT it is still outstanding.
+ * `*reply` is valid until the next use of the link.
+ *
+ * Requires: `link` is a handle, `reply` and `reply_len` point to a pointer and a number.
+ */
+enum ringpost_status ringpost_link_response(struct ringpost_link *link,
+                                            int64_t timeout_ns,
+                                            const void **reply,
+                                            size_t *reply_len);
+
+/**
+ * Sends a request that gets no response. It arrives in order with the calls. Does not block.
+ *
+ * RINGPOST_FULL: the other side has to serve some first.
+ *
+ * Requires: `link` is a handle, `request` has `len` bytes.
+ */
+enum ringpost_status ringpost_link_post(struct ringpost_link *link, const void *request, size_t len);
+
+/**
+ * Who serves. Does not block.
+ *
+ * Requires: `link` is a handle, `peer` points to a peer.
+ */
+enum ringpost_status ringpost_link_peer(struct ringpost_link *link, struct ringpost_peer *peer);
+
+/**
+ * A closer, which ends the link from any thread.
+ *
+ * Requires: `link` is a handle, `out` points to a pointer.
+ */
+enum ringpost_status ringpost_link_closer(struct ringpost_link *link, struct ringpost_closer **out);
+
+/**
+ * As ringpost_client_readiness, for responses. The link must have been opened with `arms`.
+ *
+ * Requires: `link` is a handle, `fd` points to a number.
+ */
+enum ringpost_status ringpost_link_readiness(struct ringpost_link *link, int *fd);
+
+/**
+ * As ringpost_client_arm.
+ *
+ * Requires: `link` is a handle, `armed` points to a bool.
+ */
+enum ringpost_status ringpost_link_arm(struct ringpost_link *link, bool *armed);
+
+/**
+ * Ends the link, and frees the handle. Does not block.
+ *
+ * Requires: `link` is a handle that no other thread uses.
+ */
+enum ringpost_status ringpost_link_free(struct ringpost_link *link);
+
+/**
+ * Lets other clients open links to this one. Waits for the server, for the time given to ringpost_register at most.
+ *
+ * Requires: `client` is a handle, `out` points to a pointer.
+ */
+enum ringpost_status ringpost_listen(struct ringpost_client *client,
+                                     struct ringpost_listener **out);
+
+/**
+ * Waits for a client that connects, and accepts it. `arms`: the responder will be waited for in an event loop.
+ *
+ * Requires: `listener` is a handle, `out` points to a pointer.
+ */
+enum ringpost_status ringpost_listener_accept(struct ringpost_listener *listener,
+                                              int64_t timeout_ns,
+                                              bool arms,
+                                              struct ringpost_responder **out);
+
+/**
+ * Serves by itself from now on, on a thread for each link, and takes the listener: its handle is freed, whatever this
+ * returns. `release` is called with the context when no thread uses it any more, also if this fails, but not
+ * if `service` is NULL.
+ *
+ * Requires: `listener` is a handle that no other thread uses, `out` points to a pointer. `service` may be called
+ * with `context` by any number of threads until `release` is called.
+ */
+enum ringpost_status ringpost_listener_serve(struct ringpost_listener *listener,
+                                             ringpost_service service,
+                                             void *context,
+                                             ringpost_release release,
+                                             struct ringpost_serving **out);
+
+/**
+ * As ringpost_client_readiness, for clients that connect.
+ *
+ * Requires: `listener` is a handle, `fd` points to a number.
+ */
+enum ringpost_status ringpost_listener_readiness(struct ringpost_listener *listener, int *fd);
+
+/**
+ * As ringpost_client_arm.
+ *
+ * Requires: `listener` is a handle, `armed` points to a bool.
+ */
+enum ringpost_status ringpost_listener_arm(struct ringpost_listener *listener, bool *armed);
+
+/**
+ * Lets no more links in, and frees the handle. Links that were accepted go on.
+ *
+ * Requires: `listener` is a handle that no other thread uses.
+ */
+enum ringpost_status ringpost_listener_free(struct ringpost_listener *listener);
+
+/**
+ * Ends all links of a serving, waits for the services that run, and frees the handle. Blocks for as long as they take.
+ *
+ * Requires: `serving` is a handle that no other thread uses.
+ */
+enum ringpost_status ringpost_serving_stop(struct ringpost_serving *serving);
+
+/**
+ * Serves the requests that are there, on this thread, and returns. `*ended` is true if the link has ended and no more
+ * will come.
+ *
+ * Requires: `responder` is a handle, `service` may be called with `context`, `ended` points to a bool.
+ */
+enum ringpost_status ringpost_responder_serve_ready(struct ringpost_responder *responder,
+                                                    ringpost_service service,
+                                                    void *context,
+                                                    bool *ended);
+
+/**
+ * Serves requests on this thread until the link has ended.
+ *
+ * Requires: `responder` is a handle, `service` may be called with `context`.
+ */
+enum ringpost_status ringpost_responder_serve(struct ringpost_responder *responder,
+                                              ringpost_service service,
+                                              void *context);
+
+/**
+ * Who calls. Does not block.
+ *
+ * Requires: `responder` is a handle, `peer` points to a peer.
+ */
+enum ringpost_status ringpost_responder_peer(struct ringpost_responder *responder,
+                                             struct ringpost_peer *peer);
+
+/**
+ * A closer, which ends the link from any thread.
+ *
+ * Requires: `responder` is a handle, `out` points to a pointer.
+ */
+enum ringpost_status ringpost_responder_closer(struct ringpost_responder *responder,
+                                               struct ringpost_closer **out);
+
+/**
+ * As ringpost_client_readiness, for requests. The link must have been accepted with `arms`.
+ *
+ * Requires: `responder` is a handle, `fd` points to a number.
+ */
+enum ringpost_status ringpost_responder_readiness(struct ringpost_responder *responder, int *fd);
+
+/**
+ * As ringpost_client_arm.
+ *
+ * Requires: `responder` is a handle, `armed` points to a bool.
+ */
+enum ringpost_status ringpost_responder_arm(struct ringpost_responder *responder, bool *armed);
+
+/**
+ * Ends the link, and frees the handle.
+ *
+ * Requires: `responder` is a handle that no other thread uses.
+ */
+enum ringpost_status ringpost_responder_free(struct ringpost_responder *responder);
+
+/**
  * Starts a server at the path of a socket, or at the default path if that is NULL. `service` answers the
  * calls; if it is NULL the server echoes them. `release` is called with the context when no thread uses it
  * any more, also if this fails, but not if `service` is NULL. Does not wait for clients.
@@ -620,6 +922,132 @@ enum ringpost_status ringpost_response_fail(struct ringpost_response *response, 
  * Requires: `key` points to a key, `text` to 33 bytes of the caller's.
  */
 enum ringpost_status ringpost_key_text(const struct ringpost_key *key, char (*text)[RINGPOST_KEY_TEXT_SIZE]);
+
+/**
+ * Publishes a topic. `ring_size` is the size of its ring in bytes, or 0 for the usual one. `reliable_ns` is how
+ * long samples may wait for subscribers that want each one, in nanoseconds; with a negative number they never
+ * wait. `arms`: the publisher will be waited for in an event loop. Waits for the server, for the time given to
+ * ringpost_register at most.
+ *
+ * Requires: `client` is a handle, `topic` is a text, `out` points to a pointer.
+ */
+enum ringpost_status ringpost_publish(struct ringpost_client *client,
+                                      const char *topic,
+                                      size_t ring_size,
+                                      int64_t reliable_ns,
+                                      bool arms,
+                                      struct ringpost_publisher **out);
+
+/**
+ * Publishes a sample. Waits only for subscribers that want each one, if the publisher offers that.
+ *
+ * Requires: `publisher` is a handle, `sample` has `len` bytes.
+ */
+enum ringpost_status ringpost_publisher_send(struct ringpost_publisher *publisher,
+                                             const void *sample,
+                                             size_t len,
+                                             int64_t timeout_ns);
+
+/**
+ * Publishes a sample that is made of pieces, each copied to its place in the ring once. Waits without a limit for
+ * subscribers that want each sample, if the publisher offers that.
+ *
+ * Requires: `publisher` is a handle, `parts` has `count` pieces.
+ */
+enum ringpost_status ringpost_publisher_send_parts(struct ringpost_publisher *publisher,
+                                                   const struct ringpost_part *parts,
+                                                   size_t count);
+
+/**
+ * The longest sample in bytes, and how many subscribers there are. Does not block.
+ *
+ * Requires: `publisher` is a handle, `max_sample` and `subscribers` point to numbers.
+ */
+enum ringpost_status ringpost_publisher_limits(struct ringpost_publisher *publisher,
+                                               size_t *max_sample,
+                                               size_t *subscribers);
+
+/**
+ * A closer, which ends the publisher from any thread.
+ *
+ * Requires: `publisher` is a handle, `out` points to a pointer.
+ */
+enum ringpost_status ringpost_publisher_closer(struct ringpost_publisher *publisher,
+                                               struct ringpost_closer **out);
+
+/**
+ * As ringpost_client_readiness, for room. The publisher must have been made with `arms`.
+ *
+ * Requires: `publisher` is a handle, `fd` points to a number.
+ */
+enum ringpost_status ringpost_publisher_readiness(struct ringpost_publisher *publisher, int *fd);
+
+/**
+ * As ringpost_client_arm, after a send that found no room.
+ *
+ * Requires: `publisher` is a handle, `armed` points to a bool.
+ */
+enum ringpost_status ringpost_publisher_arm(struct ringpost_publisher *publisher, bool *armed);
+
+/**
+ * Publishes no more, and frees the handle. Subscribers still receive what was published.
+ *
+ * Requires: `publisher` is a handle that no other thread uses.
+ */
+enum ringpost_status ringpost_publisher_free(struct ringpost_publisher *publisher);
+
+/**
+ * Subscribes to all topics that match a pattern, now and later. `policy` is one of ringpost_policy. `history`:
+ * begin with so many of the last samples of each publisher. `arms`: the subscriber will be waited for in an
+ * event loop. Waits for the server.
+ *
+ * Requires: `client` is a handle, `pattern` is a text, `out` points to a pointer.
+ */
+enum ringpost_status ringpost_subscribe(struct ringpost_client *client,
+                                        const char *pattern,
+                                        int policy,
+                                        uint64_t history,
+                                        bool arms,
+                                        int64_t timeout_ns,
+                                        struct ringpost_subscriber **out);
+
+/**
+ * Waits for a sample. RINGPOST_TIMED_OUT: there is none.
+ *
+ * Requires: `subscriber` is a handle, `sample` points to a sample.
+ */
+enum ringpost_status ringpost_subscriber_recv(struct ringpost_subscriber *subscriber,
+                                              int64_t timeout_ns,
+                                              struct ringpost_sample *sample);
+
+/**
+ * A closer, which ends the subscription from any thread.
+ *
+ * Requires: `subscriber` is a handle, `out` points to a pointer.
+ */
+enum ringpost_status ringpost_subscriber_closer(struct ringpost_subscriber *subscriber,
+                                                struct ringpost_closer **out);
+
+/**
+ * As ringpost_client_readiness, for samples. The subscriber must have been made with `arms`.
+ *
+ * Requires: `subscriber` is a handle, `fd` points to a number.
+ */
+enum ringpost_status ringpost_subscriber_readiness(struct ringpost_subscriber *subscriber, int *fd);
+
+/**
+ * As ringpost_client_arm.
+ *
+ * Requires: `subscriber` is a handle, `armed` points to a bool.
+ */
+enum ringpost_status ringpost_subscriber_arm(struct ringpost_subscriber *subscriber, bool *armed);
+
+/**
+ * Ends the subscription, and frees the handle.
+ *
+ * Requires: `subscriber` is a handle that no other thread uses.
+ */
+enum ringpost_status ringpost_subscriber_free(struct ringpost_subscriber *subscriber);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -10,6 +10,8 @@ use crate::error::{Failure, ringpost_status};
 
 /// Of a text with its NUL, in bytes: a name.
 pub const RINGPOST_NAME_SIZE: usize = 65;
+/// Of a text with its NUL, in bytes: a topic.
+pub const RINGPOST_TOPIC_SIZE: usize = 129;
 /// Of a text with its NUL, in bytes: a key.
 pub const RINGPOST_KEY_TEXT_SIZE: usize = 33;
 
