@@ -1,0 +1,416 @@
+//! `Client`: a registration with a server.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use ringpost::{
+    Address, CallError, Caller, Client as Registration, Inbox, LinkOptions, Policy, Publisher as Topic,
+    Readiness, Ready, SendError, Subscriber as Subscription, WaitStrategy,
+};
+
+use crate::calls::Calls;
+use crate::errors::{Raise, timed_out, word};
+use crate::links::{Link, Serving};
+use crate::payload::{Payload, bytes};
+use crate::records::{ClientInfo, Message};
+use crate::service;
+use crate::topics::{Publisher, Subscriber};
+use crate::turn::Turn;
+use crate::waits::{Backoff, Limit, until};
+
+/// What a server is given to answer a question, if nothing else is said.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A client of the bus, registered under a name.
+///
+/// Several threads may use it: one can receive while another calls. Two that call take turns. A ``with`` statement ends the
+/// registration. In a forked child every operation raises ``Forked``: register a client of its own there.
+///
+/// >>> with ringpost.Server(path, service=lambda request, peer: request.upper()), ringpost.Client("alice", path) as alice:
+/// ...     alice.call(b"hello")
+/// b'HELLO'
+#[pyclass(frozen, weakref, module = "ringpost")]
+pub struct Client {
+    calls: Turn<Calls<Caller>>,
+    inbox: Turn<Letters>,
+    #[pyo3(get)]
+    /// The name that it is registered under.
+    name: String,
+    #[pyo3(get)]
+    /// Its key, as text of 26 characters.
+    key: String,
+}
+
+/// The inbox, and the descriptor by which it is waited for.
+struct Letters {
+    inbox: Inbox,
+    readiness: Option<Readiness>,
+}
+
+pub fn strategy(wait: &str) -> PyResult<WaitStrategy> {
+    wait.parse().map_err(|_| PyValueError::new_err("wait is \"spin\", \"adaptive\" or \"park\""))
+}
+
+pub fn path_or_default(path: Option<PathBuf>) -> PyResult<PathBuf> {
+    path.map_or_else(|| ringpost::default_path().map_err(Raise::raise), Ok)
+}
+
+fn address(to: &str) -> PyResult<Address> {
+    to.parse().map_err(|error| SendError::InvalidName(error).raise())
+}
+
+#[pymethods]
+impl Client {
+    /// Registers with the server whose socket is at ``path``, or at the default path. Waits until the server has answered,
+    /// ``timeout`` seconds at most. ``wait`` says how long its threads look before they sleep.
+    #[new]
+    #[pyo3(signature = (name, path=None, *, timeout=5.0, wait="adaptive"))]
+    fn new(py: Python<'_>, name: &str, path: Option<PathBuf>, timeout: f64, wait: &str) -> PyResult<Client> {
+        let path = path_or_default(path)?;
+        let time = Limit::new(Some(timeout))?.left(PATIENCE);
+        let builder = Registration::builder(path).timeout(time).wait(strategy(wait)?);
+        let client = py.detach(|| builder.register(name)).map_err(Raise::raise)?;
+        let (name, key) = (client.name().as_str().to_owned(), client.key().to_string());
+        let closer = client.closer();
+        let (caller, inbox) = client.split();
+        Ok(Client {
+            calls: Turn::new(Calls::new(caller), closer.clone()),
+            inbox: Turn::new(Letters { inbox, readiness: None }, closer),
+            name,
+            key,
+        })
+    }
+
+    /// Calls the server's service and returns its response. Waits ``timeout`` seconds at most; ``None``: as long as it
+    /// takes. After ``TimedOut`` the call may have been executed, and the client can be used as before.
+    #[pyo3(signature = (request, timeout=None))]
+    fn call<'py>(
+        &self,
+        py: Python<'py>,
+        request: &Bound<'py, PyAny>,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let (limit, request) = (Limit::new(timeout)?, Payload::of(request)?);
+        self.calls.with(py, &limit, |calls| calls.call(py, request.bytes(), &limit))
+    }
+
+    /// Sends a call without waiting for its response, which ``response`` collects. Waits for room only.
+    #[pyo3(signature = (request, timeout=None))]
+    fn submit(&self, py: Python<'_>, request: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<()> {
+        let (limit, request) = (Limit::new(timeout)?, Payload::of(request)?);
+        self.calls.with(py, &limit, |calls| calls.submit(py, request.bytes(), &limit))
+    }
+
+    /// As ``submit``, but never waits: raises ``Full`` if there is no room.
+    fn try_submit(&self, py: Python<'_>, request: &Bound<'_, PyAny>) -> PyResult<()> {
+        let request = Payload::of(request)?;
+        self.calls.with(py, &Limit::NONE, |calls| calls.try_submit(py, request.bytes()))
+    }
+
+    /// Waits for the response to the oldest submitted call. After ``TimedOut`` it is still outstanding.
+    #[pyo3(signature = (timeout=None))]
+    fn response<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, PyBytes>> {
+        let limit = Limit::new(timeout)?;
+        self.calls.with(py, &limit, |calls| calls.response(py, &limit))
+    }
+
+    /// As ``response``, but never waits: ``None`` if it is not there yet.
+    fn try_response<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        self.calls.with(py, &Limit::NONE, |calls| calls.try_response(py))
+    }
+
+    /// How many submitted calls have responses that were not collected yet.
+    #[getter]
+    fn outstanding(&self, py: Python<'_>) -> PyResult<usize> {
+        self.calls.with(py, &Limit::NONE, |calls| Ok(calls.outstanding()))
+    }
+
+    /// Sends a message to another client, by its name or its key, and waits for room in its inbox. A message that waits
+    /// looks for room every few milliseconds.
+    #[pyo3(signature = (to, message, timeout=None))]
+    fn send(
+        &self,
+        py: Python<'_>,
+        to: &str,
+        message: &Bound<'_, PyAny>,
+        timeout: Option<f64>,
+    ) -> PyResult<()> {
+        let (limit, message, to) = (Limit::new(timeout)?, Payload::of(message)?, address(to)?);
+        let message = message.bytes();
+        self.calls.with(py, &limit, |calls| {
+            calls.settle(py, &limit)?;
+            let mut backoff = Backoff::new();
+            loop {
+                match py.detach(|| calls.line.try_send(to.clone(), message)) {
+                    Err(SendError::InboxFull) => {
+                        if !backoff.sleep(py, &limit)? {
+                            return Err(timed_out(
+                                "there was no room in the receiver's inbox before the deadline",
+                            ));
+                        }
+                    }
+                    sent => return sent.map_err(Raise::raise),
+                }
+            }
+        })
+    }
+
+    /// As ``send``, but does not wait for room: raises ``Full`` if there is none.
+    fn try_send(&self, py: Python<'_>, to: &str, message: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (message, to) = (Payload::of(message)?, address(to)?);
+        let message = message.bytes();
+        self.calls.with(py, &Limit::NONE, |calls| {
+            calls.settle(py, &Limit::NONE)?;
+            py.detach(|| calls.line.try_send(to, message)).map_err(Raise::raise)
+        })
+    }
+
+    /// Waits for the next message.
+    #[pyo3(signature = (timeout=None))]
+    fn recv(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Message> {
+        let limit = Limit::new(timeout)?;
+        self.inbox.with(py, &limit, |letters| {
+            let found = until(py, &limit, |time| py.detach(|| letters.inbox.recv_timeout(time)))?;
+            message(py, &found)
+        })
+    }
+
+    /// The next message, or ``None`` if there is none now. Never waits.
+    fn try_recv(&self, py: Python<'_>) -> PyResult<Option<Message>> {
+        self.inbox.with(py, &Limit::NONE, |letters| {
+            let found = py.detach(|| letters.inbox.try_recv()).map_err(Raise::raise)?;
+            found.map(|found| message(py, &found)).transpose()
+        })
+    }
+
+    /// The key of the client with this name, or ``None``.
+    fn look_up(&self, py: Python<'_>, name: &str) -> PyResult<Option<String>> {
+        let name = address(name)?;
+        self.asking(py, |caller| caller.look_up(name)).map(|key| key.map(|key| key.to_string()))
+    }
+
+    /// Waits until a client with this name is there, and returns its key.
+    #[pyo3(signature = (name, timeout=None))]
+    fn wait_for(&self, py: Python<'_>, name: &str, timeout: Option<f64>) -> PyResult<String> {
+        let (limit, name) = (Limit::new(timeout)?, address(name)?);
+        self.calls.with(py, &limit, |calls| {
+            calls.settle(py, &limit)?;
+            until(py, &limit, |time| py.detach(|| calls.line.wait_for(name.clone(), time)))
+                .map(|key| key.to_string())
+        })
+    }
+
+    /// All clients of the server.
+    fn list(&self, py: Python<'_>) -> PyResult<Vec<ClientInfo>> {
+        let clients = self.asking(py, Caller::list)?;
+        Ok(clients.into_iter().map(ClientInfo::from).collect())
+    }
+
+    /// Asks the server for a sign of life.
+    fn ping(&self, py: Python<'_>) -> PyResult<()> {
+        self.asking(py, Caller::ping)
+    }
+
+    /// The most bytes of a call, and of its response.
+    #[getter]
+    fn max_call(&self, py: Python<'_>) -> PyResult<usize> {
+        self.calls.with(py, &Limit::NONE, |calls| Ok(calls.line.limits().max_call))
+    }
+
+    /// The most bytes of a message.
+    #[getter]
+    fn max_message(&self, py: Python<'_>) -> PyResult<usize> {
+        self.calls.with(py, &Limit::NONE, |calls| Ok(calls.line.limits().max_message))
+    }
+
+    /// Opens a link to a client that serves, by its name or its key: calls to it that the server does not see.
+    /// ``arms``: it can wait in an event loop. ``ring_size`` in bytes, a power of two.
+    #[pyo3(signature = (to, timeout=5.0, *, arms=false, ring_size=None))]
+    fn connect(
+        &self,
+        py: Python<'_>,
+        to: &str,
+        timeout: f64,
+        arms: bool,
+        ring_size: Option<usize>,
+    ) -> PyResult<Link> {
+        let (limit, to) = (Limit::new(Some(timeout))?, address(to)?);
+        self.calls.with(py, &limit, |calls| {
+            calls.settle(py, &limit)?;
+            let mut options: LinkOptions = ringpost::Link::options().timeout(limit.left(PATIENCE));
+            if arms {
+                options = options.arms();
+            }
+            if let Some(ring_size) = ring_size {
+                options = options.ring_size(ring_size);
+            }
+            let link = py.detach(|| options.connect(&mut calls.line, to)).map_err(Raise::raise)?;
+            Link::new(link)
+        })
+    }
+
+    /// Serves the links that others open to this client: calls ``service(request, peer)`` for each call, on a thread for each
+    /// link. What it returns, ``bytes`` or another buffer or ``None``, is the response. Keep the result: it ends with it.
+    fn serve(&self, py: Python<'_>, service: Py<PyAny>) -> PyResult<Serving> {
+        self.calls.with(py, &Limit::NONE, |calls| {
+            calls.settle(py, &Limit::NONE)?;
+            let service = service::of(service);
+            let handle = py
+                .detach(|| calls.line.listen().and_then(|listener| listener.serve(service)))
+                .map_err(Raise::raise)?;
+            Ok(Serving::new(handle))
+        })
+    }
+
+    /// Publishes a topic. ``reliable``: for how many seconds it waits for a reliable subscriber that makes no room, if at all.
+    /// ``ring_size`` in bytes, a power of two; a sample takes at most a quarter of it.
+    #[pyo3(signature = (topic, *, reliable=None, ring_size=None, arms=false))]
+    fn publish(
+        &self,
+        py: Python<'_>,
+        topic: &str,
+        reliable: Option<f64>,
+        ring_size: Option<usize>,
+        arms: bool,
+    ) -> PyResult<Publisher> {
+        let mut options = Topic::options();
+        if let Some(budget) = reliable {
+            options = options.reliable(Limit::new(Some(budget))?.left(PATIENCE));
+        }
+        if let Some(ring_size) = ring_size {
+            options = options.ring_size(ring_size);
+        }
+        if arms {
+            options = options.arms();
+        }
+        self.calls.with(py, &Limit::NONE, |calls| {
+            calls.settle(py, &Limit::NONE)?;
+            let publisher = py.detach(|| options.publish(&mut calls.line, topic)).map_err(Raise::raise)?;
+            Ok(Publisher::new(publisher))
+        })
+    }
+
+    /// Subscribes to the topics that match a pattern, such as ``"prices/*"`` or ``"sensors/**"``. ``policy`` says what happens
+    /// if it is too slow: ``"lossy"``, ``"latest"`` or ``"reliable"``. ``history``: begin with so many samples that are still
+    /// there. ``arms``: it can wait in an event loop.
+    #[pyo3(signature = (pattern, *, policy="lossy", history=0, arms=false))]
+    fn subscribe(
+        &self,
+        py: Python<'_>,
+        pattern: &str,
+        policy: &str,
+        history: u64,
+        arms: bool,
+    ) -> PyResult<Subscriber> {
+        let policy = match policy {
+            "lossy" => Policy::Lossy,
+            "latest" => Policy::Latest,
+            "reliable" => Policy::Reliable,
+            _ => return Err(PyValueError::new_err("policy is \"lossy\", \"latest\" or \"reliable\"")),
+        };
+        let mut options = Subscription::options().policy(policy).history(history);
+        if arms {
+            options = options.arms();
+        }
+        self.calls.with(py, &Limit::NONE, |calls| {
+            calls.settle(py, &Limit::NONE)?;
+            let subscriber =
+                py.detach(|| options.subscribe(&mut calls.line, pattern)).map_err(Raise::raise)?;
+            Ok(Subscriber::new(subscriber))
+        })
+    }
+
+    /// The descriptor by which an event loop waits for responses. Never read from it: look by ``try_response``, then
+    /// ``arm_caller``, then wait until it is readable.
+    fn caller_fileno(&self, py: Python<'_>) -> PyResult<i32> {
+        self.calls.with(py, &Limit::NONE, |calls| calls.descriptor(py))
+    }
+
+    /// Announces a wait for responses. ``False``: look again now.
+    fn arm_caller(&self, py: Python<'_>) -> PyResult<bool> {
+        self.calls.with(py, &Limit::NONE, |calls| calls.line.arm().map_err(Raise::raise))
+    }
+
+    /// The descriptor by which an event loop waits for messages.
+    fn inbox_fileno(&self, py: Python<'_>) -> PyResult<i32> {
+        use std::os::fd::AsRawFd;
+        self.inbox.with(py, &Limit::NONE, |letters| {
+            if letters.readiness.is_none() {
+                letters.readiness = Some(py.detach(|| letters.inbox.readiness()).map_err(Raise::raise)?);
+            }
+            Ok(letters.readiness.as_ref().map_or(-1, AsRawFd::as_raw_fd))
+        })
+    }
+
+    /// Announces a wait for messages. ``False``: look again now.
+    fn arm_inbox(&self, py: Python<'_>) -> PyResult<bool> {
+        self.inbox.with(py, &Limit::NONE, |letters| letters.inbox.arm().map_err(Raise::raise))
+    }
+
+    /// Why the registration has ended, in a word, or ``None``.
+    #[getter]
+    fn closed(&self) -> Option<&'static str> {
+        self.calls.reason().map(word)
+    }
+
+    /// Ends the registration, and with it the waits of other threads. May be called twice.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        if self.inbox.is_busy() {
+            self.calls.closer().close();
+        }
+        let calls = self.calls.take(py)?;
+        let letters = self.inbox.take(py)?;
+        py.detach(|| {
+            // An end that came first says why it ended, which is no error of the one who leaves.
+            let _ = calls.map(|calls| calls.line.unregister());
+            drop(letters);
+        });
+        Ok(())
+    }
+
+    fn __enter__(this: Py<Self>) -> Py<Self> {
+        this
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, pyo3::types::PyTuple>) -> PyResult<()> {
+        self.close(py)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Client({:?}, key={:?})", self.name, self.key)
+    }
+}
+
+impl Client {
+    /// Asks the server something that it answers at once.
+    fn asking<T: Send>(
+        &self,
+        py: Python<'_>,
+        ask: impl FnOnce(&mut Caller) -> Result<T, CallError> + Send,
+    ) -> PyResult<T> {
+        self.calls.with(py, &Limit::NONE, |calls| {
+            calls.settle(py, &Limit::NONE)?;
+            py.detach(|| ask(&mut calls.line)).map_err(Raise::raise)
+        })
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let ends = (self.calls.take_now(), self.inbox.take_now());
+        // Leaving waits for the server, which may wait for a service that wants the interpreter's lock.
+        Python::try_attach(|py| py.detach(|| drop(ends)));
+    }
+}
+
+fn message(py: Python<'_>, found: &ringpost::Message) -> PyResult<Message> {
+    Ok(Message {
+        payload: bytes(py, found.payload())?.unbind(),
+        sender: found.sender().to_string(),
+        sender_name: found.sender_name().as_str().to_owned(),
+    })
+}
