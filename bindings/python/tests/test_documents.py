@@ -5,9 +5,10 @@ import doctest
 import pytest
 import ringpost
 import ringpost._ringpost
+import ringpost.aio
 
 
-@pytest.mark.parametrize("module", [ringpost, ringpost.errors, ringpost._ringpost], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [ringpost, ringpost.aio, ringpost.errors, ringpost._ringpost], ids=lambda module: module.__name__)
 def test_examples(module, path):
     names = {"ringpost": ringpost, "path": path, **vars(module)}
     runner = doctest.DocTestRunner()
