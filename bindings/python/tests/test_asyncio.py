@@ -39,6 +39,12 @@ def test_messages_and_cancellation(path, server):
             await asyncio.gather(alice.send("bob", b"one"), alice.call(b"between"), alice.send("bob", b"two"))
             assert [(await bob.recv()).payload for _ in range(2)] == [b"one", b"two"]
             assert await alice.call(b"last") == b"last"
+            # Who waits already is woken, each time.
+            for number in range(20):
+                waiting = asyncio.ensure_future(bob.recv())
+                await asyncio.sleep(0)
+                await alice.send("bob", b"%d" % number)
+                assert (await waiting).payload == b"%d" % number
 
     run(main())
 

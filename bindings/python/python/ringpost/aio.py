@@ -76,6 +76,7 @@ class _Calls:
         self._end, self._arm = end, arm
         self._due = deque()  # submitted
         self._queue = deque()  # for which there was no room
+        self._idle = asyncio.Event()
         self._descriptor = fileno()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._descriptor, self._look)
@@ -87,12 +88,19 @@ class _Calls:
         return await future
 
     async def settled(self):
+        """Waits until no response is due, also to calls that were cancelled."""
         while self._due or self._queue:
-            last = self._queue[-1][1] if self._queue else self._due[-1]
-            await asyncio.wait([last])
+            self._idle.clear()
             self._look()
+            if self._due or self._queue:
+                await self._idle.wait()
 
     def _look(self):
+        self._go_on()
+        if not self._due and not self._queue:
+            self._idle.set()
+
+    def _go_on(self):
         try:
             while True:
                 self._collect()
@@ -148,6 +156,7 @@ class Client:
 
     def __init__(self, name, path=None, *, timeout=5.0, wait="adaptive"):
         self.client = ringpost.Client(name, path, timeout=timeout, wait=wait)
+        self._sending = asyncio.Lock()
         self._calls = _Calls(self.client, self.client.caller_fileno, self.client.arm_caller)
         self._inbox = _Feed(self.client, self.client.try_recv, self.client.inbox_fileno, self.client.arm_inbox)
 
@@ -166,13 +175,14 @@ class Client:
     async def send(self, to, message):
         """Sends a message, and waits for room. It goes behind the calls that are under way, and waits for their responses."""
         pause = 0.0005
-        while True:
-            await self._calls.settled()
-            try:
-                return self.client.try_send(to, message)
-            except errors.Full:
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, 0.01)
+        async with self._sending:  # in order
+            while True:
+                await self._calls.settled()
+                try:
+                    return self.client.try_send(to, message)
+                except errors.Full:
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, 0.01)
 
     async def recv(self):
         """The next message."""
