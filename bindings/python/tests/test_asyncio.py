@@ -57,7 +57,7 @@ def test_samples(path, server):
 
                 async def publish():
                     for number in range(100):
-                        publisher.send(b"%d" % number)
+                        await publisher.send(b"%d" % number)
                         await asyncio.sleep(0)
 
                 publishing = asyncio.ensure_future(publish())

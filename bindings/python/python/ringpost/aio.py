@@ -8,171 +8,278 @@
 ...     asyncio.run(main())
 [b'ONE', b'TWO']
 
-Making a client, a publisher or a subscription waits for the server's answer, for some microseconds, and so does ``send``. What
-is cancelled leaves nothing half done: the response to a call is discarded when it comes, a message or a sample is
-received by the next one who asks.
+What is made here belongs to the event loop that runs, and to its thread. Any number of tasks may use it. Every ``await`` may
+be cancelled, so ``asyncio.timeout`` limits it: the response to a call that was given up is discarded when it comes, and
+messages and samples are taken only by a task that goes on with them.
+
+What has no ``await`` asks the server and waits for its answer, some microseconds: making a client, ``publish``, ``subscribe``,
+``connect``, ``listen``, ``presence`` and ``close``. Beside a server that hangs they block the loop until their limit.
 """
 
+from __future__ import annotations
+
 import asyncio
+import copy
 from collections import deque
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 import ringpost
 from ringpost import errors
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from os import PathLike
 
-class _Feed:
-    """What comes by itself (messages, samples), for whoever waits for it."""
+    from typing_extensions import Buffer
 
-    def __init__(self, end, take, fileno, arm):
-        self._end, self._take, self._arm = end, take, arm
-        self._waiting = deque()
-        self._given_back = deque()
-        self._descriptor = fileno()
+    from ringpost._ringpost import Wait
+
+__all__ = ["Client", "Link", "Publisher", "Subscriber"]
+
+T = TypeVar("T")
+
+#: After so many operations that found at once what they wanted, the other tasks have a turn.
+_QUICK = 64
+#: So often a call looks for its response, each time behind the other tasks, before it asks to be woken.
+_LOOKS = 3
+
+
+class _Watch:
+    """A descriptor in the event loop, while somebody waits for it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._descriptor, self._look)
+        self._there = False
+        self._waiting: asyncio.Future[None] | None = None
 
-    async def next(self):
-        if self._given_back:
-            return self._given_back.popleft()
-        future = self._loop.create_future()
-        self._waiting.append(future)
-        self._look()
+    async def wait(self) -> None:
+        """Waits until it is readable. For one task at a time."""
+        if not self._there:
+            self._loop.add_reader(self._descriptor, self._ready)
+            self._there = True
+        self._waiting = self._loop.create_future()
         try:
-            return await future
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled() and future.exception() is None:
-                self._given_back.append(future.result())
-            raise
+            await self._waiting
+        finally:
+            self._waiting = None
 
-    def _look(self):
-        try:
-            while True:
-                while self._waiting:
-                    if self._waiting[0].done():
-                        self._waiting.popleft()
-                        continue
-                    found = self._take()
-                    if found is None:
-                        break
-                    self._waiting.popleft().set_result(found)
-                if not self._waiting or self._arm():
-                    return
-        except errors.Error as error:
-            if isinstance(error, (errors.Disconnected, errors.Violation)):
-                self.stop()
-            while self._waiting:
-                future = self._waiting.popleft()
-                if not future.done():
-                    future.set_exception(error)
+    def _ready(self) -> None:
+        if self._waiting is None:
+            # Nobody empties the pipe now, so it would keep the loop turning.
+            self.leave()
+        else:
+            self.wake()
 
-    def stop(self):
-        self._loop.remove_reader(self._descriptor)
+    def wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    def leave(self) -> None:
+        if self._there:
+            self._there = False
+            self._loop.remove_reader(self._descriptor)
+
+
+class _Turns:
+    """The operations that wait for one end: one task after the other."""
+
+    def __init__(self, descriptor: int, arm: Callable[[], bool]) -> None:
+        self._watch = _Watch(descriptor)
+        self._arm = arm
+        self._turn = asyncio.Lock()
+        self._quick = 0
+
+    async def until(self, attempt: Callable[[], T | None]) -> T:
+        """Tries until there is a result. What is tried has no effect if there is none."""
+        async with self._turn:
+            if self._quick == _QUICK:
+                self._quick = 0
+                await asyncio.sleep(0)
+            while (found := attempt()) is None:
+                if self._arm():
+                    self._quick = 0
+                    await self._watch.wait()
+            self._quick += 1
+            return found
+
+    def leave(self) -> None:
+        """Before the end is closed, as its descriptor may be another's then."""
+        self._watch.leave()
+
+    def closed(self) -> None:
+        """Has those who wait find out that the end is closed."""
+        self._watch.wake()
 
 
 class _Calls:
-    """Calls under way, in their order."""
+    """The calls over a client's channel or over a link, in their order."""
 
-    def __init__(self, end, fileno, arm):
-        self._end, self._arm = end, arm
-        self._due = deque()  # submitted
-        self._queue = deque()  # for which there was no room
-        self._idle = asyncio.Event()
-        self._descriptor = fileno()
+    def __init__(self, line: ringpost.Client | ringpost.Link, descriptor: int, arm: Callable[[], bool]) -> None:
+        self._line = line
+        self._descriptor = descriptor
+        self._arm = arm
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._descriptor, self._look)
+        self._due: deque[asyncio.Future[bytes]] = deque()  # submitted
+        self._queue: deque[tuple[Buffer, asyncio.Future[bytes]]] = deque()  # for which there was no room
+        self._idle = asyncio.Event()
+        self._there = False  # in the loop
+        self._soon = False  # a look is due in the loop's next round
+        self._looks = 0  # before it asks to be woken
 
-    async def call(self, request):
-        future = self._loop.create_future()
-        self._queue.append((request, future))
-        self._look()
+    async def call(self, request: Buffer) -> bytes:
+        future: asyncio.Future[bytes] = self._loop.create_future()
+        if self._queue or not self._submit(request, future):
+            self._queue.append((request, future))
+        self._looks = _LOOKS
+        self._look_soon()
         return await future
 
-    async def settled(self):
+    async def settled(self) -> None:
         """Waits until no response is due, also to calls that were cancelled."""
         while self._due or self._queue:
             self._idle.clear()
+            self._look_soon()
+            await self._idle.wait()
+
+    def closed(self) -> None:
+        """Tells those who wait that the line is closed."""
+        error = errors.Disconnected("disconnected: closed on this side")
+        error.reason = "local"
+        self._fail(error)
+
+    def _look_soon(self) -> None:
+        if not self._soon:
+            self._soon = True
+            self._loop.call_soon(self._look_now)
+
+    def _look_now(self) -> None:
+        self._soon = False
+        self._look()
+
+    def _ready(self) -> None:
+        if self._due or self._queue:
             self._look()
-            if self._due or self._queue:
-                await self._idle.wait()
+        else:
+            # Nobody empties the pipe now, so it would keep the loop turning.
+            self.leave()
 
-    def _look(self):
-        self._go_on()
-        if not self._due and not self._queue:
-            self._idle.set()
+    def leave(self) -> None:
+        """Before the line is closed, as its descriptor may be another's then."""
+        if self._there:
+            self._there = False
+            self._loop.remove_reader(self._descriptor)
 
-    def _go_on(self):
-        try:
-            while True:
-                self._collect()
-                self._submit()
-                if not self._due or self._arm():
-                    return
-        except errors.Error as error:
-            self.stop()
-            for future in [*self._due, *(future for _, future in self._queue)]:
-                if not future.done():
-                    future.set_exception(error)
-            self._due.clear()
-            self._queue.clear()
+    def _look(self) -> None:
+        while self._due or self._queue:
+            if self._collect():
+                self._looks = max(self._looks, 1)  # the next one may be there soon
+            self._send_queue()
+            if not self._due and not self._queue:
+                break
+            if self._looks > 0:
+                # Neither side makes a system call for a response that comes soon.
+                self._looks -= 1
+                return self._look_soon()
+            try:
+                armed = self._arm()
+            except Exception as error:
+                self._fail(error)
+                break
+            if armed:
+                if not self._there:
+                    self._there = True
+                    self._loop.add_reader(self._descriptor, self._ready)
+                return None
+        self._idle.set()
+        return None
 
-    def _collect(self):
+    def _collect(self) -> int:
+        """Takes the responses that are there. Returns how many."""
+        taken = 0
         while self._due:
             try:
-                answer = self._end.try_response()
-            except (errors.Disconnected, errors.Violation):
-                raise
-            except errors.Error as error:
+                answer = self._line.try_response()
+            except Exception as error:
                 future = self._due.popleft()
                 if not future.done():
                     future.set_exception(error)
-                continue
-            if answer is None:
-                return
-            future = self._due.popleft()
-            if not future.done():
-                future.set_result(answer)
+            else:
+                if answer is None:
+                    break
+                future = self._due.popleft()
+                if not future.done():
+                    future.set_result(answer)
+            taken += 1
+        return taken
 
-    def _submit(self):
+    def _send_queue(self) -> None:
         while self._queue:
             request, future = self._queue[0]
-            if not future.done():
-                try:
-                    self._end.try_submit(request)
-                    self._due.append(future)
-                except errors.Full:
-                    if self._due:
-                        return
-                    raise
-                except (errors.TooLarge, TypeError, BufferError) as error:
-                    future.set_exception(error)
+            if not future.done() and not self._submit(request, future):
+                return
             self._queue.popleft()
 
-    def stop(self):
-        self._loop.remove_reader(self._descriptor)
+    def _submit(self, request: Buffer, future: asyncio.Future[bytes]) -> bool:
+        """Submits a request. ``False`` if there is no room."""
+        try:
+            self._line.try_submit(request)
+        except errors.Full:
+            return False
+        except Exception as error:
+            future.set_exception(error)
+        else:
+            self._due.append(future)
+        return True
+
+    def _fail(self, error: Exception) -> None:
+        """Fails all calls: each with an exception of its own."""
+        while self._due:
+            future = self._due.popleft()
+            if not future.done():
+                own = copy.copy(error)
+                if isinstance(own, errors.Error):
+                    own.may_have_executed = True
+                future.set_exception(own)
+        while self._queue:
+            _, future = self._queue.popleft()
+            if not future.done():
+                future.set_exception(copy.copy(error))
+        self._idle.set()
 
 
 class Client:
-    """A ``ringpost.Client`` for the running event loop. Any number of tasks may use it at once."""
+    """A ``ringpost.Client`` in the event loop. ``client`` is the one within: use it for what does not wait."""
 
-    def __init__(self, name, path=None, *, timeout=5.0, wait="adaptive"):
+    def __init__(
+        self, name: str, path: str | PathLike[str] | None = None, *, timeout: float = 5.0, wait: Wait = "adaptive"
+    ) -> None:
+        asyncio.get_running_loop()
         self.client = ringpost.Client(name, path, timeout=timeout, wait=wait)
+        self._calls = _Calls(self.client, self.client.caller_fileno(), self.client.arm_caller)
+        self._inbox = _Turns(self.client.inbox_fileno(), self.client.arm_inbox)
         self._sending = asyncio.Lock()
-        self._calls = _Calls(self.client, self.client.caller_fileno, self.client.arm_caller)
-        self._inbox = _Feed(self.client, self.client.try_recv, self.client.inbox_fileno, self.client.arm_inbox)
 
     @property
-    def name(self):
+    def name(self) -> str:
+        """The name that it is registered under."""
         return self.client.name
 
     @property
-    def key(self):
+    def key(self) -> str:
+        """Its key, as text of 26 characters."""
         return self.client.key
 
-    async def call(self, request):
+    @property
+    def closed(self) -> str | None:
+        """Why the registration has ended, in a word, or ``None``."""
+        return self.client.closed
+
+    async def call(self, request: Buffer) -> bytes:
         """Calls the server's service and returns its response. Keep a buffer unchanged until then."""
         return await self._calls.call(request)
 
-    async def send(self, to, message):
+    async def send(self, to: str, message: Buffer) -> None:
         """Sends a message, and waits for room. It goes behind the calls that are under way, and waits for their responses."""
         pause = 0.0005
         async with self._sending:  # in order
@@ -184,64 +291,145 @@ class Client:
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, 0.01)
 
-    async def recv(self):
+    async def recv(self) -> ringpost.Message:
         """The next message."""
-        return await self._inbox.next()
+        return await self._inbox.until(self.client.try_recv)
 
-    def subscribe(self, pattern, **options):
+    def subscribe(
+        self, pattern: str, *, policy: Literal["lossy", "latest", "reliable"] = "lossy", history: int = 0
+    ) -> Subscriber:
         """As ``ringpost.Client.subscribe``: iterate over it with ``async for``."""
-        return Subscriber(self.client.subscribe(pattern, arms=True, **options))
+        return Subscriber(self.client.subscribe(pattern, policy=policy, history=history, arms=True))
 
-    def publish(self, topic, **options):
-        """As ``ringpost.Client.publish``. Its ``send`` does not wait, unless it is reliable."""
-        return self.client.publish(topic, **options)
+    def publish(self, topic: str, *, reliable: float | None = None, ring_size: int | None = None) -> Publisher:
+        """As ``ringpost.Client.publish``."""
+        arms = reliable is not None
+        return Publisher(self.client.publish(topic, reliable=reliable, ring_size=ring_size, arms=arms), arms)
 
-    def close(self):
+    def connect(self, to: str, timeout: float = 5.0, *, ring_size: int | None = None) -> Link:
+        """As ``ringpost.Client.connect``. The client that serves must not be one that waits for this loop."""
+        return Link(self.client.connect(to, timeout, ring_size=ring_size, arms=True))
+
+    def close(self) -> None:
         """Ends the registration. What still waits for it raises ``Disconnected``."""
-        self._calls.stop()
-        self._inbox.stop()
-        self.client.close()
-        self._calls._look()
-        self._inbox._look()
+        self._calls.leave()
+        self._inbox.leave()
+        try:
+            self.client.close()
+        finally:
+            self._calls.closed()
+            self._inbox.closed()
 
-    def __aiter__(self):
+    def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self):
+    async def __anext__(self) -> ringpost.Message:
         return await self.recv()
 
-    async def __aenter__(self):
+    async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *exception):
+    async def __aexit__(self, *exception: object) -> None:
+        self.close()
+
+
+class Link:
+    """A ``ringpost.Link`` in the event loop: ``link``."""
+
+    def __init__(self, link: ringpost.Link) -> None:
+        self.link = link
+        self._calls = _Calls(link, link.fileno(), link.arm)
+
+    @property
+    def peer(self) -> ringpost.Peer:
+        """The client at the other end."""
+        return self.link.peer
+
+    @property
+    def closed(self) -> str | None:
+        """Why the link has ended, in a word, or ``None``."""
+        return self.link.closed
+
+    async def call(self, request: Buffer) -> bytes:
+        """Calls the other client's service and returns its response. Keep a buffer unchanged until then."""
+        return await self._calls.call(request)
+
+    def close(self) -> None:
+        """Ends the link. What still waits for it raises ``Disconnected``."""
+        self._calls.leave()
+        try:
+            self.link.close()
+        finally:
+            self._calls.closed()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        self.close()
+
+
+class Publisher:
+    """A ``ringpost.Publisher`` in the event loop: ``publisher``."""
+
+    def __init__(self, publisher: ringpost.Publisher, arms: bool) -> None:
+        self.publisher = publisher
+        self._room = _Turns(publisher.fileno(), publisher.arm) if arms else None
+
+    async def send(self, sample: Buffer) -> None:
+        """Publishes a sample. It waits only for reliable subscribers that leave no room, if the topic is reliable."""
+        if self._room is None:
+            self.publisher.send(sample)
+        else:
+            await self._room.until(lambda: self._try_send(sample))
+
+    def _try_send(self, sample: Buffer) -> bool | None:
+        try:
+            self.publisher.try_send(sample)
+        except errors.Full:
+            return None
+        return True
+
+    def close(self) -> None:
+        """Ends the topic. What was published can still be read."""
+        if self._room is not None:
+            self._room.leave()
+        self.publisher.close()
+        if self._room is not None:
+            self._room.closed()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
         self.close()
 
 
 class Subscriber:
-    """A ``ringpost.Subscriber`` for the running event loop."""
+    """A ``ringpost.Subscriber`` in the event loop: ``subscriber``."""
 
-    def __init__(self, subscriber):
+    def __init__(self, subscriber: ringpost.Subscriber) -> None:
         self.subscriber = subscriber
-        self._feed = _Feed(subscriber, subscriber.try_recv, subscriber.fileno, subscriber.arm)
+        self._samples = _Turns(subscriber.fileno(), subscriber.arm)
 
-    async def recv(self):
+    async def recv(self) -> ringpost.Sample:
         """The next sample."""
-        return await self._feed.next()
+        return await self._samples.until(self.subscriber.try_recv)
 
-    def close(self):
+    def close(self) -> None:
         """Ends the subscription. What still waits for it raises ``Disconnected``."""
-        self._feed.stop()
+        self._samples.leave()
         self.subscriber.close()
-        self._feed._look()
+        self._samples.closed()
 
-    def __aiter__(self):
+    def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self):
+    async def __anext__(self) -> ringpost.Sample:
         return await self.recv()
 
-    async def __aenter__(self):
+    async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *exception):
+    async def __aexit__(self, *exception: object) -> None:
         self.close()
