@@ -70,6 +70,25 @@ impl Caller {
         self.reconnector().map_or(self.calls.limits, |reconnector| reconnector.newest().limits)
     }
 
+    /// From now on each question that the server answers itself, and each attempt to publish, subscribe,
+    /// listen or connect, may take so long: another limit than that of
+    /// [`ClientBuilder::timeout`](super::ClientBuilder::timeout). Where an operation has a limit of its own,
+    /// that one holds. Attempts to register again keep the builder's. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # let (_bus, mut client) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/one.rs"));
+    /// client.caller().set_timeout(Duration::from_millis(300));
+    /// client.caller().ping()?; // for 300 ms at most
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+    }
+
     /// As [`Client::closer`](super::Client::closer).
     pub fn closer(&self) -> Closer {
         Closer::new(self.session(), self.calls.registration().reconnector.as_ref())

@@ -209,6 +209,12 @@ impl RingView {
         }
     }
 
+    /// The address of the `len` bytes that begin `at` bytes behind the start of the line at a position. What
+    /// is read and written there is its user's care, and no slice of it is ever made here.
+    pub(crate) fn address(&self, position: u64, at: usize, len: usize) -> *mut u8 {
+        self.data.as_ptr().wrapping_add(self.check(position, at, len))
+    }
+
     /// Asks for a line that is about to be written, so that the store does not wait for it.
     #[inline(always)]
     pub(crate) fn prefetch_for_write(&self, position: u64) {
@@ -272,6 +278,9 @@ mod tests {
         let mut grown = Vec::new();
         ring.append_from_line(64, 8, 6, &mut grown);
         assert!(grown.capacity() <= LINE, "{}", grown.capacity());
+        // An address is that of the bytes, and of no byte outside.
+        assert_eq!(ring.address(64, 8, 6), view.as_ptr().wrapping_add(4096 + 64 + 8));
+        assert_eq!(ring.address(320, 0, 192), view.as_ptr().wrapping_add(4096 + 64));
         ring.set_second_word(448, 0x0102_0304_0506_0708);
         assert_eq!(view.word64(4096 + 192 + 8).load(Ordering::Relaxed), 0x0102_0304_0506_0708);
         assert_eq!(ring.second_word(192), 0x0102_0304_0506_0708_u64.to_ne_bytes());
@@ -287,6 +296,9 @@ mod tests {
         assert!(panics(&|| ring.copy_in(192, 128, b"x")));
         assert!(panics(&|| ring.copy_in(192, usize::MAX, b"x")));
         assert!(panics(&|| ring.copy_out(0, 8, &mut [0; 249])));
+        assert!(panics(&|| {
+            ring.address(64, 8, 185);
+        }));
         assert!(panics(&|| ring.append_to(128, 127, 2, &mut Vec::new())));
         assert!(panics(&|| ring.append_to(0, 1, usize::MAX, &mut Vec::new())));
         for (control, data, capacity) in [

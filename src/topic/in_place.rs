@@ -38,7 +38,13 @@ impl<'a> InPlace<'a> {
         self.check()
     }
 
-    /// Whether all that was copied so far was the sample.
+    /// Where its bytes are. Its publisher may overwrite them at any time.
+    #[cfg(not(loom))] // Modelled memory has no addresses.
+    pub(crate) fn address(&self) -> *const u8 {
+        self.reader.address(HEADER, self.len)
+    }
+
+    /// Whether all that was read so far was the sample.
     pub(crate) fn check(&self) -> Result<(), Overwritten> {
         if self.reader.is_lapped() { Err(Overwritten) } else { Ok(()) }
     }

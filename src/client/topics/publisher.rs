@@ -29,7 +29,7 @@ use crate::wire::{CloseReason, Peer, Topic, TopicError};
 /// | operation | waits for | at most |
 /// | --- | --- | --- |
 /// | [`send`](Self::send), [`grant`](Self::grant) | room, for reliable subscribers | their budget each |
-/// | [`send_timeout`](Self::send_timeout) | the same | the deadline, if any |
+/// | [`send_timeout`](Self::send_timeout), [`grant_timeout`](Self::grant_timeout) | the same | the deadline, if any |
 /// | [`try_send`](Self::try_send) | nothing | |
 ///
 /// It belongs to its client: it goes on when the server dies, and is published anew when the client
@@ -178,8 +178,25 @@ impl Publisher {
     ///
     /// Those of [`send`](Self::send).
     pub fn grant(&mut self, len: usize) -> Result<SampleGrant<'_>, PublishError> {
+        self.grant_until(len, Deadline::never())
+    }
+
+    /// As [`grant`](Self::grant), but blocks until the [deadline](Deadline) at most.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send_timeout`](Self::send_timeout).
+    pub fn grant_timeout(
+        &mut self,
+        len: usize,
+        deadline: impl Into<Deadline>,
+    ) -> Result<SampleGrant<'_>, PublishError> {
+        self.grant_until(len, deadline.into())
+    }
+
+    fn grant_until(&mut self, len: usize, deadline: Deadline) -> Result<SampleGrant<'_>, PublishError> {
         let max = self.max;
-        match self.writer.grant(len, Deadline::never()) {
+        match self.writer.grant(len, deadline) {
             Ok(grant) => Ok(SampleGrant { grant }),
             Err(unsent) => Err(explain(unsent, len, max)),
         }
@@ -329,7 +346,8 @@ impl Drop for Publisher {
 
 /// Room for one sample, written in place through [`io::Write`]: [`Publisher::grant`]. It is published with
 /// [`commit`](Self::commit), as long as what was written. If it is dropped, nothing is published. A write of
-/// more than the room is cut to the room, as by any full writer.
+/// more than the room is cut to the room, as by any full writer. [`as_mut_ptr`](Self::as_mut_ptr) is for code
+/// that writes to an address.
 ///
 /// # Examples
 ///
@@ -357,6 +375,50 @@ impl SampleGrant<'_> {
     /// How many more bytes can be written. Does not block.
     pub fn remaining(&self) -> usize {
         self.grant.remaining()
+    }
+
+    /// The address of the first byte that is not written yet; before anything is written, a multiple of 8.
+    /// As many bytes as are [`remaining`](Self::remaining) can be read and written there until the grant is
+    /// committed or dropped; [`advance`](Self::advance) says how many were written. It is for code that takes
+    /// an address: that of another language, a device, a system call.
+    ///
+    /// At first the bytes are what earlier samples left there. Subscribers can read all that is written, but
+    /// take it for a sample only once it is committed. When the grant ends, the part of its room that is not
+    /// published is overwritten with zeros. Whoever writes there after that, spoils later samples.
+    ///
+    /// Does not block.
+    ///
+    /// # Examples
+    ///
+    /// The kernel writes a sample in place: it is read from a file without being copied in this process.
+    ///
+    /// ```
+    /// # use std::os::fd::AsRawFd;
+    /// # let (_bus, mut alice, mut bob) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/two.rs"));
+    /// # let file = tempfile::tempfile()?;
+    /// # std::os::unix::fs::FileExt::write_all_at(&file, &[7; 1000], 0)?;
+    /// let mut frames = alice.publish("camera/front")?;
+    /// let mut sub = bob.subscribe("camera/*")?;
+    /// let mut frame = frames.grant(4000)?;
+    /// // SAFETY: as many bytes can be written there until the grant is used in another way.
+    /// let read = unsafe { libc::read(file.as_raw_fd(), frame.as_mut_ptr().cast(), frame.remaining()) };
+    /// frame.advance(usize::try_from(read)?);
+    /// frame.commit();
+    /// assert_eq!(sub.recv()?.payload(), [7; 1000]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.grant.address()
+    }
+
+    /// Says that the next `bytes` bytes were written through [`as_mut_ptr`](Self::as_mut_ptr). Those of them
+    /// that were not are published as they are: with what earlier samples left there. Does not block.
+    ///
+    /// # Panics
+    ///
+    /// If fewer bytes are [`remaining`](Self::remaining).
+    pub fn advance(&mut self, bytes: usize) {
+        self.grant.advance(bytes);
     }
 
     /// Publishes what was written. Does not block.

@@ -184,7 +184,8 @@ fn show(kind: &str, origin: &Origin<'_>, bytes: usize, f: &mut fmt::Formatter<'_
 ///
 /// The publisher may overwrite it at any time, unless the subscription is
 /// [reliable](crate::Policy::Reliable). So there is no slice of it: each access copies, and says whether what
-/// it copied was the sample. It counts as taken when this is dropped.
+/// it copied was the sample. [`as_ptr`](Self::as_ptr) is for code that reads in place nevertheless. It counts
+/// as taken when this is dropped.
 ///
 /// # Examples
 ///
@@ -248,6 +249,51 @@ impl SampleView<'_> {
         Ok((copied == size_of::<T>()).then_some(value))
     }
 
+    /// The address of its first byte in the publisher's memory, a multiple of 8. [`len`](Self::len) bytes can
+    /// be read there, and none be written, as long as this view lives: a store ends the process. It is for
+    /// code that takes an address: that of another language, a device, a system call.
+    ///
+    /// The publisher may overwrite these bytes at any time, even between two reads of the same byte. So in
+    /// Rust no slice may be made of them; there, [`copy_to`](Self::copy_to) is the way. Compute what you need
+    /// from the bytes, then ask [`check`](Self::check), and use the result only if it says `Ok`. Until then
+    /// the bytes may be anything, so they must not decide which memory is touched: copy a length or an index
+    /// before you check and use it. A publisher that breaks the rules can change a sample without `check`
+    /// noticing, also one that is received reliably.
+    ///
+    /// Does not block.
+    ///
+    /// # Examples
+    ///
+    /// The kernel reads a sample in place: it is written to a file without being copied in this process.
+    ///
+    /// ```
+    /// # use std::os::fd::AsRawFd;
+    /// # let (_bus, mut alice, mut bob) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/two.rs"));
+    /// # let file = tempfile::tempfile()?;
+    /// let mut frames = alice.publish("camera/front")?;
+    /// let mut sub = bob.subscribe("camera/*")?;
+    /// frames.send(&[7; 1000])?;
+    /// let view = sub.recv_ref()?;
+    /// // SAFETY: as many bytes can be read there as long as the view lives, and the kernel takes any values.
+    /// let written = unsafe { libc::write(file.as_raw_fd(), view.as_ptr().cast(), view.len()) };
+    /// assert_eq!(written, 1000);
+    /// view.finish()?; // it was the sample
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn as_ptr(&self) -> *const u8 {
+        self.sample.address()
+    }
+
+    /// Whether all that was read so far was the sample: what was copied, and what was read through
+    /// [`as_ptr`](Self::as_ptr). Does not block.
+    ///
+    /// # Errors
+    ///
+    /// [`Overrun`] if the publisher has overwritten it meanwhile, or is about to. It stays so.
+    pub fn check(&self) -> Result<(), Overrun> {
+        self.sample.check().map_err(|Overwritten| Overrun)
+    }
+
     /// The topic under which it was published.
     pub fn topic(&self) -> &str {
         self.topic
@@ -274,7 +320,7 @@ impl SampleView<'_> {
     ///
     /// [`Overrun`] if the publisher has overwritten it meanwhile.
     pub fn finish(self) -> Result<(), Overrun> {
-        self.sample.check().map_err(|Overwritten| Overrun)
+        self.check()
     }
 }
 

@@ -32,7 +32,7 @@ use crate::wire::{Pattern, Peer, TopicError};
 /// | operation | waits for | at most |
 /// | --- | --- | --- |
 /// | [`recv`](Self::recv), [`recv_ref`](Self::recv_ref), [`iter`](Self::iter) | a sample | |
-/// | [`recv_timeout`](Self::recv_timeout) | a sample | the deadline, if any |
+/// | [`recv_timeout`](Self::recv_timeout), [`recv_ref_timeout`](Self::recv_ref_timeout) | a sample | the deadline, if any |
 /// | [`try_recv`](Self::try_recv), [`try_recv_ref`](Self::try_recv_ref) | nothing | |
 ///
 /// It belongs to its client: it goes on when the server dies, also when the client [registers
@@ -170,6 +170,16 @@ impl Subscriber {
     #[inline]
     pub fn recv_ref(&mut self) -> Result<SampleView<'_>, SampleError> {
         let (at, len) = self.feed.wait_for(Deadline::never(), |reader, _| reader.seek())?;
+        Ok(self.view(at, len))
+    }
+
+    /// As [`recv_ref`](Self::recv_ref), but blocks until the [deadline](Deadline) at most.
+    ///
+    /// # Errors
+    ///
+    /// See [`SampleError`].
+    pub fn recv_ref_timeout(&mut self, deadline: impl Into<Deadline>) -> Result<SampleView<'_>, SampleError> {
+        let (at, len) = self.feed.wait_for(deadline.into(), |reader, _| reader.seek())?;
         Ok(self.view(at, len))
     }
 

@@ -337,6 +337,11 @@ impl Reader {
         self.ring.copy_out(self.position, from, to);
     }
 
+    #[cfg(not(loom))]
+    pub(super) fn address(&self, from: usize, len: usize) -> *const u8 {
+        self.ring.address(self.position, from, len)
+    }
+
     /// Nothing is there: a good time to say how far the reader is.
     fn nothing(&mut self) -> Result<Option<Taken>, Fault> {
         self.looks = self.looks.wrapping_add(1);
