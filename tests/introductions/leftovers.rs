@@ -90,8 +90,11 @@ fn callers_that_hang_up_at_once_leave_nothing() {
         let _ = send(&line, &connect, SendFlags::NOSIGNAL);
     }
     eventually("all were heard", || {
-        let mut links = std::iter::from_fn(|| bob.take(bus.path()));
-        assert!(links.all(|side| side.is_cut_off(LIMIT)));
+        while let Some(side) = bob.take(bus.path()) {
+            // The server had answered before this caller hung up.
+            assert!(side.is_cut_off(LIMIT));
+            bob.flip(side.index);
+        }
         all_links(bus.path()).is_empty()
     });
     bus.comes_to(2, 1, 0);
