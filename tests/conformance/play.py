@@ -25,26 +25,20 @@ import sys
 import tempfile
 import time
 
+from words import escaped, pattern
+
 # Seconds for one answer, and for an answer that is asked for until it comes.
 PATIENCE = 60
-LETTERS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class Drift(Exception):
     """What came is not what the table says, or did not come."""
 
 
-def pattern(length):
-    """A payload of a length, as the services of the players make it."""
-    turn = "".join(LETTERS[at % 61] for at in range(61))
-    start = length % 61
-    return (turn * (length // 61 + 2))[start : start + length] if length else "''"
-
-
 def expanded(word):
     """@N is a payload of N bytes, and TEXT*N a text that is repeated."""
     if match := re.fullmatch(r"@(\d+)", word):
-        return pattern(int(match[1]))
+        return escaped(pattern(int(match[1])))
     if match := re.fullmatch(r"(.+)\*(\d+)", word):
         return match[1] * int(match[2])
     return word
@@ -103,12 +97,13 @@ class Server:
 
     def __init__(self, program, path, options):
         ready, tell = os.pipe()
-        command = [program, "--socket", path, "--ready-fd", str(tell), "--log-level", "error", *options]
-        self.process = subprocess.Popen(command, pass_fds=[tell], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        command = [program, "--socket", path, "--ready-fd", str(tell), *options]
+        with open(path + ".log", "w") as log:
+            self.process = subprocess.Popen(command, pass_fds=[tell], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         os.close(tell)
         with os.fdopen(ready) as ready:
             if not ready.readline():
-                raise Drift("the server did not start")
+                raise Drift("the server did not start: " + pathlib.Path(path + ".log").read_text())
 
     def end(self, by=signal.SIGTERM):
         if self.process.poll() is None:
@@ -117,19 +112,18 @@ class Server:
 
 
 class Stage:
-    """One language with another one, and their server."""
+    """One language with another one."""
 
-    def __init__(self, program, directory, first, second, commands):
-        self.program, self.directory, self.commands = program, pathlib.Path(directory), commands
+    def __init__(self, program, first, second, commands):
+        self.program, self.commands = program, commands
         self.languages = {"a": first, "b": second, "c": first}
-        self.players, self.servers, self.own = {}, [], None
-        self.shared = self.start_server("bus", ["--ring-size", "64K"])
+        self.players, self.server, self.directory = {}, None, None
 
-    def start_server(self, name, options):
-        if "--config" in options:
-            options = [str(self.write_rules()) if option == "RULES" else option for option in options]
-        path = str(self.directory / f"{name}.sock")
-        self.servers.append(Server(self.program, path, options))
+    def start_server(self, options):
+        """A server of this case. Its socket's path."""
+        options = [str(self.write_rules()) if option == "RULES" else option for option in options]
+        path = str(self.directory / "bus.sock")
+        self.server = Server(self.program, path, options)
         return path
 
     def write_rules(self):
@@ -149,30 +143,32 @@ class Stage:
 
     def play(self, steps):
         """Plays a case. Raises `Drift` at the first answer that is another one."""
-        known, path = {}, self.shared
-        try:
-            for number, words in steps:
-                try:
-                    path = self.step(words, known, path)
-                except Drift as drift:
-                    raise Drift(f"cases.txt:{number}: {drift}") from None
-            for part, player in self.players.items():
-                if player.ask("reset") != "ok":
-                    raise Drift(f"{part} cannot be reset")
-        except Drift:
-            self.clear()
-            raise
-        finally:
-            for server in self.servers[1:]:
-                server.end()
-            del self.servers[1:]
+        options, known = ["--ring-size", "64K"], {}
+        if steps[0][1][0] == "server":
+            options, steps = steps[0][1][1:], steps[1:]
+        with tempfile.TemporaryDirectory() as directory:
+            self.directory = pathlib.Path(directory)
+            path = self.start_server(options)
+            try:
+                for number, words in steps:
+                    try:
+                        self.step(words, known, path)
+                    except Drift as drift:
+                        raise Drift(f"cases.txt:{number}: {drift}") from None
+                for part, player in self.players.items():
+                    if player.ask("reset") != "ok":
+                        raise Drift(f"{part} cannot be reset")
+            except Drift:
+                self.clear()
+                raise
+            finally:
+                self.server.end()
 
     def step(self, words, known, path):
         if words[0] == "server":
-            return self.server_step(words[1:], path)
+            return self.server.end(signal.SIGKILL if words[1] == "kill" else signal.SIGTERM)
         if words[0] == "kill":
-            self.players.pop(words[1]).kill()
-            return path
+            return self.players.pop(words[1]).kill()
         until = words[0] == "until"
         part, *words = words[1:] if until else words
         parts = " ".join(words).split(" = ")
@@ -188,9 +184,9 @@ class Stage:
         while True:
             answer = player.ask(" ".join(words))
             if self.fits(answer.split(), expected.split(), known):
-                return path
+                return None
             if answer == "inexpressible" and player.language in excepted.split():
-                return path
+                return None
             if not until or time.monotonic() > end:
                 raise Drift(f"{player.language}: {short(step)}\n    is  {short(answer)}\n    not {short(expected)}")
             time.sleep(0.001)
@@ -211,24 +207,10 @@ class Stage:
         known.update(new)
         return True
 
-    def server_step(self, words, path):
-        if words[0] == "stop":
-            self.servers[-1].end()
-        elif words[0] == "kill":
-            self.servers[-1].end(signal.SIGKILL)
-        else:
-            return self.start_server("own", words)
-        return path
-
     def clear(self):
         for player in self.players.values():
             player.kill()
         self.players.clear()
-
-    def end(self):
-        self.clear()
-        for server in self.servers:
-            server.end()
 
 
 def short(text):
@@ -254,17 +236,16 @@ def main():
         played = [case for case in table.cases
                   if arguments.case in case[0] and ("independent" in case[1] or "independent" not in (first, second))]
         began, wrong = time.monotonic(), 0
-        with tempfile.TemporaryDirectory() as directory:
-            stage = Stage(arguments.server, directory, first, second, commands)
-            try:
-                for title, _, steps in played:
-                    try:
-                        stage.play(steps)
-                    except Drift as drift:
-                        wrong += 1
-                        print(f"{first} with {second}: {title}: {drift}", file=sys.stderr)
-            finally:
-                stage.end()
+        stage = Stage(arguments.server, first, second, commands)
+        try:
+            for title, _, steps in played:
+                try:
+                    stage.play(steps)
+                except Drift as drift:
+                    wrong += 1
+                    print(f"{first} with {second}: {title}: {drift}", file=sys.stderr)
+        finally:
+            stage.clear()
         passed, failed = passed + len(played) - wrong, failed + wrong
         print(f"{'ok' if not wrong else 'FAILED'}: {first} with {second}, {len(played)} cases, "
               f"{time.monotonic() - began:.1f} s", flush=True)

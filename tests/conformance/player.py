@@ -9,28 +9,12 @@ import sys
 import threading
 
 from ringpost import Client, errors
+from words import escaped, pattern, unescaped
 
 LONG = 30.0
-LETTERS = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-PLAIN = set(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_./:")
-
 
 class Inexpressible(Exception):
     """The language cannot say this."""
-
-
-def pattern(length):
-    return bytes(LETTERS[(at + length) % 61] for at in range(length))
-
-
-def escaped(data):
-    return "".join(chr(byte) if byte in PLAIN else f"%{byte:02X}" for byte in bytes(data)) or "''"
-
-
-def unescaped(word):
-    if word == "''":
-        return b""
-    return re.sub(rb"%(..)", lambda digits: bytes([int(digits[1], 16)]), word.encode())
 
 
 def text(word):
@@ -186,7 +170,7 @@ class Player:
         self.serving.stop()
         self.serving = None
 
-    def do_open_service(self):
+    def do_open(self):
         self.open.set()
 
     def do_link(self, to, *time):

@@ -8,18 +8,21 @@
 use std::fs::File;
 use std::io::{BufRead, Read, Write};
 use std::os::fd::FromRawFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use ringpost::{
-    Caller, Client, Closer, Inbox, Key, Link, Listener, Policy, Publisher, Request, Response, ServeHandle,
-    ServiceError, Subscriber,
+    CallError, Caller, Client, Closer, Inbox, Key, Link, Listener, Policy, Publisher, Request, Response,
+    ServeHandle, ServiceError, Subscriber,
 };
 
 mod words;
 use words::Failed;
+
+/// The limit of a step that names none.
+const LONG: Duration = Duration::from_secs(30);
 
 /// An answer, or the words of an error.
 type Answer = Result<String, Failed>;
@@ -34,6 +37,8 @@ struct Player {
     link_closer: Slot<Closer>,
     listener: Slot<Listener>,
     serving: Slot<ServeHandle>,
+    accepted: Mutex<Vec<(Closer, JoinHandle<()>)>>,
+    viewing: AtomicBool,
     publisher: Slot<Publisher>,
     subscriber: Slot<Subscriber>,
     desk: Arc<Desk>,
@@ -80,6 +85,13 @@ impl Desk {
         self.opened.notify_all();
     }
 
+    fn wait(&self) {
+        let mut open = self.open.lock().expect("a service panicked");
+        while !*open {
+            open = self.opened.wait(open).expect("a service panicked");
+        }
+    }
+
     fn serve(&self, request: Request<'_>, response: &mut Response<'_>) -> Result<(), ServiceError> {
         let text = String::from_utf8_lossy(request.payload());
         match text.split_once(' ').unwrap_or((&text, "")) {
@@ -92,10 +104,7 @@ impl Desk {
             ("who", _) => response.write(request.peer().name.as_str()),
             ("posts", _) => response.write(&self.posts.load(Ordering::Relaxed).to_string()[..]),
             ("wait", _) => {
-                let mut open = self.open.lock().expect("a service panicked");
-                while !*open {
-                    open = self.opened.wait(open).expect("a service panicked");
-                }
+                self.wait();
                 response.write("waited")
             }
             _ => response.write(request.payload()),
@@ -155,7 +164,7 @@ impl Arguments<'_> {
 
     /// A time in milliseconds, or a long one.
     fn time(&mut self) -> Duration {
-        Duration::from_millis(self.0.next().map_or(30_000, |text| text.parse().expect("a time")))
+        self.0.next().map_or(LONG, |text| Duration::from_millis(text.parse().expect("a time")))
     }
 }
 
@@ -206,6 +215,7 @@ impl Player {
                 self.forget();
                 self.desk.set_open(false);
                 self.desk.posts.store(0, Ordering::Relaxed);
+                self.viewing.store(false, Ordering::Relaxed);
                 ok()
             }
             "key" => Ok(self.caller.with(|caller| caller.key().to_string())),
@@ -214,7 +224,7 @@ impl Player {
                 Ok(format!("{} {}", limits.max_call, limits.max_message))
             }
             "ping" => {
-                self.caller.with(Caller::ping)?;
+                self.caller.with(Caller::ping).map_err(question)?;
                 ok()
             }
             "call" => {
@@ -245,22 +255,28 @@ impl Player {
             }
             "look-up" => {
                 let name = with.text()?;
-                let found = self.caller.with(|caller| caller.look_up(name.as_str()))?;
+                let found = self.caller.with(|caller| caller.look_up(name.as_str())).map_err(question)?;
                 Ok(found.as_ref().map_or("none".to_owned(), Key::to_string))
             }
             "wait-for" => {
                 let (name, time) = (with.text()?, with.time());
-                Ok(self.caller.with(|caller| caller.wait_for(name.as_str(), time))?.to_string())
+                let found = self.caller.with(|caller| caller.wait_for(name.as_str(), time));
+                Ok(found.map_err(question)?.to_string())
             }
             "list" => {
-                let list = self.caller.with(Caller::list)?;
+                let list = self.caller.with(Caller::list).map_err(question)?;
                 let mut names: Vec<_> =
                     list.iter().map(|info| escaped(info.name.as_str().as_bytes())).collect();
                 names.sort();
                 Ok(names.join(" "))
             }
-            _ if operation.contains("link") || operation.contains("serv") => self.link_step(operation, with),
-            _ => self.topic_step(operation, with),
+            _ if operation.contains("sample")
+                || operation.contains("subscrib")
+                || operation.contains("publish") =>
+            {
+                self.topic_step(operation, with)
+            }
+            _ => self.link_step(operation, with),
         }
     }
 
@@ -276,12 +292,14 @@ impl Player {
                 serving.stop();
                 serving.join();
             }
-            "open-service" => self.desk.set_open(true),
+            "listen" => self.listener.set(self.caller.with(Caller::listen)?),
+            "accept" | "refuse" => return self.incoming(operation, with),
+            "stop-listening" => drop(self.listener.take()),
+            "open" => self.desk.set_open(true),
             "link" => {
                 let (to, time) = (with.text()?, with.time());
-                let link = self
-                    .caller
-                    .with(|caller| Link::options().timeout(time).connect(caller, to.as_str()))?;
+                let link =
+                    self.caller.with(|caller| Link::options().timeout(time).connect(caller, to.as_str()))?;
                 self.link_closer.set(link.closer());
                 self.link.set(link);
             }
@@ -307,6 +325,23 @@ impl Player {
         Ok("ok".to_owned())
     }
 
+    /// Who connects. An accepted link is served on a thread until it has ended.
+    fn incoming(&self, operation: &str, mut with: Arguments<'_>) -> Answer {
+        let incoming = self.listener.with(Listener::accept)?;
+        let peer = *incoming.peer();
+        if operation == "refuse" {
+            incoming.refuse(with.text()?);
+        } else {
+            let (mut responder, desk) = (incoming.accept()?, Arc::clone(&self.desk));
+            let closer = responder.closer();
+            let serving = thread::spawn(move || {
+                let _ = responder.serve(|request, response| desk.serve(request, response));
+            });
+            self.accepted.lock().expect("a step panicked").push((closer, serving));
+        }
+        Ok(format!("incoming {} {} {}", escaped(peer.name.as_str().as_bytes()), peer.key, peer.pid))
+    }
+
     fn topic_step(&self, operation: &str, mut with: Arguments<'_>) -> Answer {
         match operation {
             // TOPIC RING-SIZE TIME: with a time of 0 it is not reliable.
@@ -328,6 +363,21 @@ impl Player {
                     _ => publisher.send_timeout(&sample[..], time),
                 })?;
             }
+            // ROOM BYTES: written in place; with `abandon` given up then.
+            "grant-sample" | "abandon-sample" => {
+                let (room, sample) = (with.number() as usize, with.bytes());
+                self.publisher.with(|publisher| {
+                    let mut grant = publisher.grant_timeout(room, LONG)?;
+                    assert!(sample.len() <= grant.remaining(), "no room");
+                    // SAFETY: the grant has room for so many bytes, and `sample` lies elsewhere.
+                    unsafe { grant.as_mut_ptr().copy_from_nonoverlapping(sample.as_ptr(), sample.len()) };
+                    grant.advance(sample.len());
+                    if operation == "grant-sample" {
+                        grant.commit();
+                    }
+                    Ok::<_, Failed>(())
+                })?;
+            }
             "max-sample" => return Ok(self.publisher.with(|publisher| publisher.max_sample().to_string())),
             "subscribers" => return Ok(self.publisher.with(|publisher| publisher.subscribers().to_string())),
             "stop-publishing" => drop(self.publisher.take()),
@@ -345,16 +395,31 @@ impl Player {
             "sample" => {
                 return self.subscriber.with(|subscriber| {
                     let sample = subscriber.recv_timeout(with.time())?;
-                    Ok(format!(
-                        "sample {} {} {} {} {}",
-                        escaped(sample.topic().as_bytes()),
-                        escaped(sample.publisher().name.as_str().as_bytes()),
-                        sample.sequence(),
-                        sample.missed(),
-                        escaped(sample.payload())
-                    ))
+                    let (topic, name) = (sample.topic(), sample.publisher().name.as_str());
+                    Ok(said(topic, name, sample.sequence(), sample.missed(), sample.payload()))
                 });
             }
+            // Read in place; with `late` checked only when the gate is open.
+            "view-sample" | "late-sample" => {
+                return self.subscriber.with(|subscriber| {
+                    let view = subscriber.recv_ref_timeout(with.time())?;
+                    // SAFETY: the view has so many bytes. They are copied one by one, and thrown away if
+                    // the publisher has changed them meanwhile.
+                    let payload: Vec<u8> =
+                        (0..view.len()).map(|at| unsafe { view.as_ptr().add(at).read_volatile() }).collect();
+                    let topic = view.topic().to_owned();
+                    let name = view.publisher().name;
+                    let (sequence, missed) = (view.sequence(), view.missed());
+                    if operation == "late-sample" {
+                        self.viewing.store(true, Ordering::Relaxed);
+                        self.desk.wait();
+                    }
+                    let whole = view.check().and_then(|()| view.finish());
+                    whole.map_err(|_| Failed("error overrun".to_owned()))?;
+                    Ok(said(&topic, name.as_str(), sequence, missed, &payload))
+                });
+            }
+            "viewing-sample" => return Ok(self.viewing.load(Ordering::Relaxed).to_string()),
             "stop-subscribing" => drop(self.subscriber.take()),
             _ => panic!("no operation {operation}"),
         }
@@ -376,8 +441,22 @@ impl Player {
             serving.stop();
             serving.join();
         }
+        for (closer, serving) in self.accepted.lock().expect("a step panicked").drain(..) {
+            closer.close();
+            serving.join().expect("a service panicked");
+        }
         drop((self.inbox.take(), self.caller.take()));
     }
+}
+
+/// A question changes nothing: whether it was answered does not matter.
+fn question(error: CallError) -> Failed {
+    Failed(Failed::from(error).0.replace(" maybe", ""))
+}
+
+fn said(topic: &str, name: &str, sequence: u64, missed: u64, payload: &[u8]) -> String {
+    let (topic, name, payload) = (escaped(topic.as_bytes()), escaped(name.as_bytes()), escaped(payload));
+    format!("sample {topic} {name} {sequence} {missed} {payload}")
 }
 
 fn reply(payload: &[u8]) -> String {

@@ -1,8 +1,8 @@
 //! The words of the table for the library's errors.
 
 use ringpost::{
-    CallError, CloseReason, ConnectError, PublishError, RecvError, RegisterError, SampleError, SendError,
-    ServeError, SubscribeError,
+    AcceptError, CallError, CloseReason, ConnectError, PublishError, RecvError, RegisterError, SampleError,
+    SendError, ServeError, SubscribeError,
 };
 
 /// The answer for an error: `error`, its word, and `maybe` if what was asked may have been done.
@@ -109,6 +109,10 @@ words! {
         Disconnected(reason) => ended(*reason),
         NotAllowed(_) => "not-allowed",
         Refused(_) => "refused",
+        TimedOut => "timed-out",
+    }
+    AcceptError {
+        Disconnected(reason) => ended(*reason),
         TimedOut => "timed-out",
     }
     PublishError {
