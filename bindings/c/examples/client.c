@@ -15,7 +15,7 @@ int main(int argc, char **argv) {
 
     ringpost_key key;
     char key_text[RINGPOST_KEY_TEXT_SIZE];
-    need(ringpost_client_look_up(client, argv[2], &key), "look up");
+    need(ringpost_client_look_up(client, argv[2], SECOND, &key), "look up");
     need(ringpost_key_text(&key, &key_text), "key");
     printf("%s has the key %s\n", argv[2], key_text);
 
@@ -30,6 +30,6 @@ int main(int argc, char **argv) {
     need(ringpost_client_recv(client, SECOND, &message), "receive");
     printf("%s sent: %.*s\n", message.sender_name, (int)message.len, (const char *)message.payload);
 
-    need(ringpost_client_unregister(client), "unregister");
+    need(ringpost_client_unregister(client, SECOND), "unregister");
     return 0;
 }

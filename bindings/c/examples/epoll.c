@@ -20,7 +20,7 @@ static void *others(void *unused) {
         exit(1);
     need(ringpost_register(path, "bob", 5 * SECOND, &bob), "register");
     need(ringpost_client_send(bob, "alice", "hello", 5, SECOND), "send");
-    need(ringpost_client_unregister(bob), "unregister");
+    need(ringpost_client_unregister(bob, SECOND), "unregister");
     return NULL;
 }
 
@@ -52,15 +52,18 @@ int main(int argc, char **argv) {
     path = argv[1];
     ringpost_server *server;
     ringpost_client *alice;
-    need(ringpost_server_start(path, NULL, NULL, NULL, &server), "start");
+    need(ringpost_server_start(path, NULL, NULL, NULL, NULL, &server), "start");
     need(ringpost_register(path, "alice", 5 * SECOND, &alice), "register");
 
-    int bus, loop = epoll_create1(EPOLL_CLOEXEC);
-    need(ringpost_client_readiness(alice, &bus), "readiness");
+    int bus, inbox, loop = epoll_create1(EPOLL_CLOEXEC);
+    need(ringpost_client_readiness(alice, SECOND, &bus), "readiness");
+    need(ringpost_client_inbox_readiness(alice, &inbox), "readiness");
     if (loop < 0 || pipe(lines) != 0)
         return 1;
     struct epoll_event event = {.events = EPOLLIN, .data.fd = bus};
     epoll_ctl(loop, EPOLL_CTL_ADD, bus, &event);
+    event.data.fd = inbox;
+    epoll_ctl(loop, EPOLL_CTL_ADD, inbox, &event);
     event.data.fd = lines[0];
     epoll_ctl(loop, EPOLL_CTL_ADD, lines[0], &event);
     pthread_t thread;
@@ -75,6 +78,8 @@ int main(int argc, char **argv) {
             if (responses == 1 && messages == 1)
                 break;
             need(ringpost_client_arm(alice, &armed), "arm");
+            if (armed)
+                need(ringpost_client_inbox_arm(alice, &armed), "arm");
         }
         if (!armed)
             break;
@@ -90,8 +95,9 @@ int main(int argc, char **argv) {
     }
     pthread_join(thread, NULL);
     epoll_ctl(loop, EPOLL_CTL_DEL, bus, NULL);
-    need(ringpost_client_unregister(alice), "unregister");
-    need(ringpost_server_stop(server, NULL), "stop");
+    epoll_ctl(loop, EPOLL_CTL_DEL, inbox, NULL);
+    need(ringpost_client_unregister(alice, SECOND), "unregister");
+    need(ringpost_server_stop(server, -1, NULL), "stop");
     close(loop);
     close(lines[0]);
     close(lines[1]);

@@ -30,14 +30,14 @@ int main(int argc, char **argv) {
         return 2;
     }
     ringpost_server *server;
-    need(ringpost_server_start(argv[1], NULL, NULL, NULL, &server), "start");
+    need(ringpost_server_start(argv[1], NULL, NULL, NULL, NULL, &server), "start");
 
     ringpost_client *sums;
     ringpost_listener *listener;
     ringpost_serving *serving;
     int released = 0;
     need(ringpost_register(argv[1], "sums", SECOND, &sums), "register");
-    need(ringpost_listen(sums, &listener), "listen");
+    need(ringpost_listen(sums, SECOND, &listener), "listen");
     need(ringpost_listener_serve(listener, sum, &released, gone, &serving), "serve");
 
     ringpost_client *asker;
@@ -69,9 +69,9 @@ int main(int argc, char **argv) {
     if (total != 321 || strcmp(peer.name, "sums") != 0)
         return 1;
     need(ringpost_link_free(link), "close");
-    need(ringpost_serving_stop(serving), "stop serving");
-    need(ringpost_client_unregister(asker), "unregister");
-    need(ringpost_client_unregister(sums), "unregister");
-    need(ringpost_server_stop(server, NULL), "stop");
+    need(ringpost_serving_stop(serving, -1), "stop serving");
+    need(ringpost_client_unregister(asker, SECOND), "unregister");
+    need(ringpost_client_unregister(sums, SECOND), "unregister");
+    need(ringpost_server_stop(server, -1, NULL), "stop");
     return released ? 0 : 1;
 }

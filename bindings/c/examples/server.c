@@ -36,14 +36,14 @@ int main(int argc, char **argv) {
 
     static atomic_ulong calls;
     ringpost_server *server;
-    need(ringpost_server_start(argv[1], capitals, &calls, NULL, &server), "start");
+    need(ringpost_server_start(argv[1], NULL, capitals, &calls, NULL, &server), "start");
     puts("ready");
     fflush(stdout);
     int signal_number;
     sigwait(&ends, &signal_number);
 
     ringpost_server_summary done;
-    need(ringpost_server_stop(server, &done), "stop");
+    need(ringpost_server_stop(server, -1, &done), "stop");
     printf("registered %llu, calls %lu, messages %llu\n", (unsigned long long)done.registered,
            atomic_load(&calls), (unsigned long long)done.messages);
     return 0;

@@ -18,17 +18,19 @@ int main(int argc, char **argv) {
     ringpost_client *source, *watcher;
     ringpost_publisher *prices;
     ringpost_subscriber *all;
-    need(ringpost_server_start(argv[1], NULL, NULL, NULL, &server), "start");
+    need(ringpost_server_start(argv[1], NULL, NULL, NULL, NULL, &server), "start");
     need(ringpost_register(argv[1], "source", SECOND, &source), "register");
     need(ringpost_register(argv[1], "watcher", SECOND, &watcher), "register");
-    need(ringpost_publish(source, "prices/AAPL", 0, -1, false, &prices), "publish");
+    need(ringpost_publish(source, "prices/AAPL", 0, -1, false, SECOND, &prices), "publish");
     need(ringpost_subscribe(watcher, "prices/*", RINGPOST_LOSSY, 0, false, SECOND, &all), "subscribe");
 
     struct price price = {187.42, 187.45};
     need(ringpost_publisher_send(prices, &price, sizeof price, SECOND), "send");
-    /* The same from two places, without putting them together first. */
-    ringpost_part parts[] = {{&price.bid, sizeof price.bid}, {&price.ask, sizeof price.ask}};
-    need(ringpost_publisher_send_parts(prices, parts, 2), "send");
+    /* The same, written in its place in the ring. */
+    void *place;
+    need(ringpost_publisher_grant(prices, sizeof price, SECOND, &place), "grant");
+    memcpy(place, &price, sizeof price);
+    need(ringpost_publisher_commit(prices, sizeof price), "commit");
 
     for (int i = 0; i < 2; i++) {
         ringpost_sample sample;
@@ -50,8 +52,8 @@ int main(int argc, char **argv) {
 
     need(ringpost_publisher_free(prices), "free");
     need(ringpost_subscriber_free(all), "free");
-    need(ringpost_client_unregister(source), "unregister");
-    need(ringpost_client_unregister(watcher), "unregister");
-    need(ringpost_server_stop(server, NULL), "stop");
+    need(ringpost_client_unregister(source, SECOND), "unregister");
+    need(ringpost_client_unregister(watcher, SECOND), "unregister");
+    need(ringpost_server_stop(server, -1, NULL), "stop");
     return 0;
 }

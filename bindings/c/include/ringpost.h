@@ -3,18 +3,25 @@
  *
  * Handles. Each handle that a function gives you through `out` is yours: end it by its _free, or by the
  * function that says that it takes the handle. Any thread may use a handle, one at a time: a second one gets
- * RINGPOST_IN_USE. Closers, servers and servings may be used by several threads at once. Do not free a
- * handle that another thread may still use.
+ * RINGPOST_IN_USE. There are these exceptions: one thread may receive from a client while another does
+ * everything else with it; closers, and ringpost_server_shutdown, may be used by any thread at any time.
+ * Do not free a handle that another thread may still use.
  *
  * Errors. Functions return RINGPOST_OK or a code; ringpost_error_text() says more. NULL, a handle of another
  * kind, and a handle that was freed (one of the last 1024) are told by a code of their own. Any other
- * pointer that is not a handle is undefined behaviour, as everywhere in C. After a failure, `out` is untouched.
+ * pointer that is not a handle is undefined behaviour, as everywhere in C. After a failure, what you passed
+ * for results is untouched. Any function can return RINGPOST_PANICKED, and so on: treat a code that you do not
+ * know as a failure.
  *
  * Time. `timeout_ns` is the longest wait in nanoseconds: 0 does not wait, a negative number waits without
- * limit. A wait also ends with the connection.
+ * limit. A wait also ends with the connection. Signals do not end it: use a closer.
  *
- * Pointers to payloads that a function gives you belong to the handle, and are valid until the next use of it.
- * Text is UTF-8, and ends with a NUL. Data may be NULL if its length is 0.
+ * Memory. What you pass in is only looked at during the call. Pointers to payloads that a function gives you
+ * belong to the handle, and are valid as long as is said there. Text is UTF-8, and ends with a NUL. Data may
+ * be NULL if its length is 0.
+ *
+ * Forks. In a forked child the handles of its parent give RINGPOST_FORKED. It may free them, and register
+ * anew.
  */
 
 #ifndef RINGPOST_H
@@ -23,6 +30,19 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/**
+ * Of the text of a failure with its NUL, in bytes: what is longer is cut.
+ */
+#define RINGPOST_ERROR_TEXT_SIZE 1024
+
+/**
+ * The version of this interface that a program is compiled for: the number in the soname, libringpost.so.0.
+ *
+ * It changes when something that was there changes or goes. It stays when something is added: a function, a
+ * status, a member at the end of ringpost_server_options. No other structure grows.
+ */
+#define RINGPOST_ABI_VERSION 0
 
 /**
  * Of a text with its NUL, in bytes: a name.
@@ -60,7 +80,8 @@ typedef enum ringpost_status {
      */
     RINGPOST_FREED_HANDLE = 3,
     /**
-     * Another call uses this handle now: from another thread, or further up in this one.
+     * Another call uses this handle now: on another thread, or further up on this one. Or a grant or a view
+     * of it is open.
      */
     RINGPOST_IN_USE = 4,
     /**
@@ -140,7 +161,7 @@ typedef enum ringpost_status {
      */
     RINGPOST_RESPONSE_TOO_LARGE = 23,
     /**
-     * There is no submitted call whose response could come.
+     * No submitted call has a response to collect, or no grant or view is open.
      */
     RINGPOST_NOTHING_OUTSTANDING = 24,
     /**
@@ -155,6 +176,10 @@ typedef enum ringpost_status {
      * The other side broke the protocol.
      */
     RINGPOST_VIOLATION = 27,
+    /**
+     * The publisher has overwritten the sample in place: what was read of it may be anything.
+     */
+    RINGPOST_OVERRUN = 28,
     /**
      * A subscription ended, because the publisher would not wait any longer.
      */
@@ -188,7 +213,8 @@ typedef enum ringpost_policy {
 } ringpost_policy;
 
 /**
- * A registered client.
+ * A registered client. One thread may receive while another does everything else: ringpost_client_recv and
+ * the ringpost_client_inbox functions exclude each other, and all others exclude each other.
  */
 typedef struct ringpost_client ringpost_client;
 
@@ -197,6 +223,11 @@ typedef struct ringpost_client ringpost_client;
  * after that handle was freed.
  */
 typedef struct ringpost_closer ringpost_closer;
+
+/**
+ * A client that asks for a link, and waits to be accepted or refused.
+ */
+typedef struct ringpost_incoming ringpost_incoming;
 
 /**
  * The calling end of a link.
@@ -229,7 +260,7 @@ typedef struct ringpost_response ringpost_response;
 typedef struct ringpost_server ringpost_server;
 
 /**
- * A listener that serves by itself, on a thread for each link. Several threads may use it at once.
+ * A listener that serves by itself, on a thread for each link.
  */
 typedef struct ringpost_serving ringpost_serving;
 
@@ -247,28 +278,6 @@ typedef struct ringpost_key {
      */
     uint8_t bytes[16];
 } ringpost_key;
-
-/**
- * A message that was received.
- */
-typedef struct ringpost_message {
-    /**
-     * Who sent it: the address for a response.
-     */
-    struct ringpost_key sender;
-    /**
-     * The name that the sender had.
-     */
-    char sender_name[RINGPOST_NAME_SIZE];
-    /**
-     * What was sent. It is valid until the next use of the client.
-     */
-    const void *payload;
-    /**
-     * Its length in bytes.
-     */
-    size_t len;
-} ringpost_message;
 
 /**
  * A client, as the server knows it: it cannot pretend to be another.
@@ -332,6 +341,73 @@ typedef struct ringpost_client_info {
 typedef int (*ringpost_visit_client)(void *context, const struct ringpost_client_info *info);
 
 /**
+ * A message that was received.
+ */
+typedef struct ringpost_message {
+    /**
+     * Who sent it: the address for a response.
+     */
+    struct ringpost_key sender;
+    /**
+     * The name that the sender had.
+     */
+    char sender_name[RINGPOST_NAME_SIZE];
+    /**
+     * What was sent. It belongs to the client, and is valid until it receives again or is freed.
+     */
+    const void *payload;
+    /**
+     * Its length in bytes.
+     */
+    size_t len;
+} ringpost_message;
+
+/**
+ * How a server differs from the usual one. Set `size`, and only what differs: 0 and NULL mean the usual, so
+ *
+ * ringpost_server_options options = {.size = sizeof options, .max_clients = 100};
+ */
+typedef struct ringpost_server_options {
+    /**
+     * sizeof(ringpost_server_options): by it a library tells an older program, which knows less of them.
+     */
+    size_t size;
+    /**
+     * The most clients at once: 1 to 65536. Usually 1024.
+     */
+    uint32_t max_clients;
+    /**
+     * Of each ring of a client, in bytes: a power of two, 4 KiB to 1 GiB. Usually 256 KiB.
+     */
+    size_t ring_size;
+    /**
+     * The largest call or message, in bytes, with its header: 256 to half a ring less 8. Usually that.
+     */
+    size_t max_block;
+    /**
+     * How long ringpost_server_stop waits for services that run, in nanoseconds. A negative number: not at
+     * all. Usually five seconds.
+     */
+    int64_t grace_ns;
+    /**
+     * Users that may use the server besides its own and root.
+     */
+    const uint32_t *allow_users;
+    /**
+     * How many they are.
+     */
+    size_t allow_users_len;
+    /**
+     * Groups whose members may use it.
+     */
+    const uint32_t *allow_groups;
+    /**
+     * How many they are.
+     */
+    size_t allow_groups_len;
+} ringpost_server_options;
+
+/**
  * A request that a service answers. It is there until the callback returns.
  */
 typedef struct ringpost_request {
@@ -391,25 +467,12 @@ typedef struct ringpost_server_summary {
 } ringpost_server_summary;
 
 /**
- * A piece of a sample: `len` bytes at `data`.
- */
-typedef struct ringpost_part {
-    /**
-     * Where it is. May be NULL if `len` is 0.
-     */
-    const void *data;
-    /**
-     * Its length in bytes.
-     */
-    size_t len;
-} ringpost_part;
-
-/**
  * A sample that was received.
  */
 typedef struct ringpost_sample {
     /**
-     * What was published: a copy, valid until the next use of the subscriber.
+     * What was published. After ringpost_subscriber_recv it is a copy that belongs to the subscriber, and
+     * is valid until the next use of it. After ringpost_subscriber_view see there.
      */
     const void *payload;
     /**
@@ -439,8 +502,49 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * Registers a client with the server at a path, or at the default path if that is NULL. `timeout_ns` is also
- * the limit of ringpost_client_unregister, _ping, _look_up, _list and _listen.
+ * Asks the server for nothing, and waits for its answer.
+ *
+ * Requires: `client` is a handle.
+ */
+enum ringpost_status ringpost_client_ping(struct ringpost_client *client, int64_t timeout_ns);
+
+/**
+ * The key of the client with a name. RINGPOST_NOT_FOUND: there is none. Waits for the server.
+ *
+ * Requires: `client` is a handle, `name` is a text, `key` points to a key.
+ */
+enum ringpost_status ringpost_client_look_up(struct ringpost_client *client,
+                                             const char *name,
+                                             int64_t timeout_ns,
+                                             struct ringpost_key *key);
+
+/**
+ * As ringpost_client_look_up, but waits until there is such a client.
+ *
+ * Requires: as ringpost_client_look_up.
+ */
+enum ringpost_status ringpost_client_wait_for(struct ringpost_client *client,
+                                              const char *name,
+                                              int64_t timeout_ns,
+                                              struct ringpost_key *key);
+
+/**
+ * Waits for the server's list of all clients, and then calls `visit` for each of them on this thread.
+ * `visit` may use the client; what its `info` points to is valid until it returns.
+ *
+ * Requires: `client` is a handle. `visit` may be called with `context`, and must return.
+ */
+enum ringpost_status ringpost_client_list(struct ringpost_client *client,
+                                          int64_t timeout_ns,
+                                          ringpost_visit_client visit,
+                                          void *context);
+
+/**
+ * Registers a client with the server at a path, or at the default path if that is NULL. Waits for the
+ * server.
+ *
+ * `*out` is yours: end it by ringpost_client_unregister or ringpost_client_free. The first client of a
+ * process also starts a thread of the library, which takes no signals.
  *
  * Requires: `path` is NULL or a text, `name` is a text, `out` points to a pointer.
  */
@@ -450,12 +554,12 @@ enum ringpost_status ringpost_register(const char *path,
                                        struct ringpost_client **out);
 
 /**
- * Ends the registration, waits until the server confirms it, and frees the handle, whatever it returns.
- * After RINGPOST_OK the name is free.
+ * Ends the registration, and waits until the server confirms it. After RINGPOST_OK the name is free. The
+ * handle is freed, whatever this returns, except RINGPOST_IN_USE: then nothing was done.
  *
  * Requires: `client` is a handle that no other thread uses.
  */
-enum ringpost_status ringpost_client_unregister(struct ringpost_client *client);
+enum ringpost_status ringpost_client_unregister(struct ringpost_client *client, int64_t timeout_ns);
 
 /**
  * As ringpost_client_unregister, but tells of no failure, and waits for a second at most.
@@ -481,8 +585,10 @@ enum ringpost_status ringpost_client_limits(struct ringpost_client *client,
                                             size_t *max_message);
 
 /**
- * Calls the server's service, and waits for the response. `*reply` is valid until the next use of the
- * client.
+ * Calls the server's service, and waits for the response. After RINGPOST_TIMED_OUT the call may still be
+ * executed, and its response is thrown away.
+ *
+ * `*reply` belongs to the client, and is valid until it does anything but receive.
  *
  * Requires: `client` is a handle, `request` has `len` bytes, `reply` and `reply_len` point to a pointer and
  * a number.
@@ -505,7 +611,8 @@ enum ringpost_status ringpost_client_submit(struct ringpost_client *client, cons
 
 /**
  * Waits for the response to the oldest submitted request. After RINGPOST_TIMED_OUT it is still outstanding.
- * `*reply` is valid until the next use of the client.
+ *
+ * `*reply` belongs to the client, and is valid until it does anything but receive.
  *
  * Requires: `client` is a handle, `reply` and `reply_len` point to a pointer and a number.
  */
@@ -522,15 +629,11 @@ enum ringpost_status ringpost_client_response(struct ringpost_client *client,
 enum ringpost_status ringpost_client_outstanding(struct ringpost_client *client, size_t *outstanding);
 
 /**
- * Asks the server for nothing, and waits for its answer, for the time given to ringpost_register at most.
+ * Sends a message to a client, by its name or the text of its key. Waits while the other's inbox is full;
+ * with a time-out of 0 only for the server's answer, which is immediate.
  *
- * Requires: `client` is a handle.
- */
-enum ringpost_status ringpost_client_ping(struct ringpost_client *client);
-
-/**
- * Sends a message to a client, by its name or the text of its key. Waits while the other's inbox is full.
  * RINGPOST_OK: it lies in the inbox, and may not have been read.
+ * RINGPOST_FULL: a time-out of 0, and there is no room.
  *
  * Requires: `client` is a handle, `to` is a text, `message` has `len` bytes.
  */
@@ -552,7 +655,8 @@ enum ringpost_status ringpost_client_send_to_key(struct ringpost_client *client,
                                                  int64_t timeout_ns);
 
 /**
- * Waits for a message. RINGPOST_TIMED_OUT: there is none.
+ * Waits for a message. RINGPOST_TIMED_OUT: there is none. Another thread may use the client for anything
+ * else meanwhile.
  *
  * Requires: `client` is a handle, `message` points to a message.
  */
@@ -561,95 +665,86 @@ enum ringpost_status ringpost_client_recv(struct ringpost_client *client,
                                           struct ringpost_message *message);
 
 /**
- * The key of the client with a name. RINGPOST_NOT_FOUND: there is none. Waits for the server, for the time
- * given to ringpost_register at most.
- *
- * Requires: `client` is a handle, `name` is a text, `key` points to a key.
- */
-enum ringpost_status ringpost_client_look_up(struct ringpost_client *client,
-                                             const char *name,
-                                             struct ringpost_key *key);
-
-/**
- * As ringpost_client_look_up, but waits until there is such a client.
- *
- * Requires: As ringpost_client_look_up.
- */
-enum ringpost_status ringpost_client_wait_for(struct ringpost_client *client,
-                                              const char *name,
-                                              int64_t timeout_ns,
-                                              struct ringpost_key *key);
-
-/**
- * Calls `visit` for each client that is registered, after the whole list has come. Waits for the server, for
- * the time given to ringpost_register at most.
- *
- * Requires: `client` is a handle. `visit` may be called with `context`, and must return.
- */
-enum ringpost_status ringpost_client_list(struct ringpost_client *client,
-                                          ringpost_visit_client visit,
-                                          void *context);
-
-/**
- * A closer, which ends the client's registration from any thread.
+ * A closer, which ends the client's registration from any thread. Does not block. `*out` is yours: end it by
+ * ringpost_closer_free.
  *
  * Requires: `client` is a handle, `out` points to a pointer.
  */
 enum ringpost_status ringpost_client_closer(struct ringpost_client *client, struct ringpost_closer **out);
 
 /**
- * The descriptor by which an event loop waits for responses and messages. Put it into the loop, for reading,
- * and before each wait: look, with a time-out of 0, until nothing is there; arm; look again if that says
- * false. Never read from it. It is closed when the client is freed. Blocks until the server has answered.
+ * The descriptor by which an event loop waits for responses. Waits for the server the first time.
+ *
+ * Put it into the loop, for reading, and before each wait: look, with a time-out of 0, until nothing is
+ * there; arm; look again if that says false. Never read from it. It belongs to the client: take it out of
+ * the loop before the client is freed, which closes it.
  *
  * Requires: `client` is a handle, `fd` points to a number.
  */
-enum ringpost_status ringpost_client_readiness(struct ringpost_client *client, int *fd);
+enum ringpost_status ringpost_client_readiness(struct ringpost_client *client, int64_t timeout_ns, int *fd);
 
 /**
- * Says that the program is about to wait by the descriptor. `*armed` is false if something has come: look
- * again. Does not block.
+ * Says that the program is about to wait by ringpost_client_readiness. `*armed` is false if something has
+ * come: look again. Does not block.
  *
  * Requires: `client` is a handle, `armed` points to a bool.
  */
 enum ringpost_status ringpost_client_arm(struct ringpost_client *client, bool *armed);
 
 /**
- * Ends the connection: every wait on it ends with RINGPOST_DISCONNECTED. Does not block. Closing twice does
- * no harm.
+ * As ringpost_client_readiness, for messages: another descriptor. Waits for the server the first time, for
+ * the time given to ringpost_register at most.
+ *
+ * Requires: `client` is a handle, `fd` points to a number.
+ */
+enum ringpost_status ringpost_client_inbox_readiness(struct ringpost_client *client, int *fd);
+
+/**
+ * As ringpost_client_arm, for ringpost_client_inbox_readiness.
+ *
+ * Requires: `client` is a handle, `armed` points to a bool.
+ */
+enum ringpost_status ringpost_client_inbox_arm(struct ringpost_client *client, bool *armed);
+
+/**
+ * Ends the connection: every wait on it ends with RINGPOST_DISCONNECTED. Closing twice does no harm. Does
+ * not block. Any thread may call it at any time, and a signal handler may.
  *
  * Requires: `closer` is a handle.
  */
 enum ringpost_status ringpost_closer_close(const struct ringpost_closer *closer);
 
 /**
- * Frees a closer. It closes nothing.
+ * Frees a closer. It closes nothing. Does not block.
  *
  * Requires: `closer` is a handle that no other thread uses.
  */
 enum ringpost_status ringpost_closer_free(struct ringpost_closer *closer);
 
 /**
- * The text of this thread's last failure, or an empty one. It belongs to the library, and is valid until a
- * function fails in this thread, or the thread ends.
+ * The text of this thread's last failure, or an empty one. Does not block.
+ *
+ * It belongs to the library, has at most RINGPOST_ERROR_TEXT_SIZE bytes with its NUL, and stays the same
+ * until a function fails in this thread, or the thread ends. A success leaves it as it is.
  */
 const char *ringpost_error_text(void);
 
 /**
  * Whether the other side may have done what this thread's last failed call, response or send asked for, or
- * may yet do it. If not, asking again is safe.
+ * may yet do it. If not, asking again is safe. Does not block.
  */
 bool ringpost_error_may_have_executed(void);
 
 /**
- * The version of this interface: the number in the soname. It changes when something that was there
- * changes, not when something is added.
+ * The version of the interface that the library has which is loaded: compare it with RINGPOST_ABI_VERSION if
+ * the library was loaded by other means than its soname. Does not block.
  */
 uint32_t ringpost_abi_version(void);
 
 /**
- * Opens a link to a client, by its name or the text of its key, and waits until that has accepted or refused.
- * `arms`: the link will be waited for in an event loop.
+ * Opens a link to a client, by its name or the text of its key, and waits until that has accepted or
+ * refused. `arms`: the link will be waited for in an event loop. `*out` is yours: end it by
+ * ringpost_link_free. The link ends with the client.
  *
  * Requires: `client` is a handle, `to` is a text, `out` points to a pointer.
  */
@@ -660,9 +755,12 @@ enum ringpost_status ringpost_connect(struct ringpost_client *client,
                                       struct ringpost_link **out);
 
 /**
- * Calls the other client's service, and waits for the response. `*reply` is valid until the next use of the link.
+ * Calls the other client's service, and waits for the response. After RINGPOST_TIMED_OUT the call may still
+ * be executed, and its response is thrown away. `*reply` belongs to the link, and is valid until the next
+ * use of it.
  *
- * Requires: `link` is a handle, `request` has `len` bytes, `reply` and `reply_len` point to a pointer and a number.
+ * Requires: `link` is a handle, `request` has `len` bytes, `reply` and `reply_len` point to a pointer and a
+ * number.
  */
 enum ringpost_status ringpost_link_call(struct ringpost_link *link,
                                         const void *request,
@@ -682,7 +780,7 @@ enum ringpost_status ringpost_link_submit(struct ringpost_link *link, const void
 
 /**
  * Waits for the response to the oldest submitted request. After RINGPOST_TIMED_OUT it is still outstanding.
- * `*reply` is valid until the next use of the link.
+ * `*reply` belongs to the link, and is valid until the next use of it.
  *
  * Requires: `link` is a handle, `reply` and `reply_len` point to a pointer and a number.
  */
@@ -708,14 +806,15 @@ enum ringpost_status ringpost_link_post(struct ringpost_link *link, const void *
 enum ringpost_status ringpost_link_peer(struct ringpost_link *link, struct ringpost_peer *peer);
 
 /**
- * A closer, which ends the link from any thread.
+ * A closer, which ends the link from any thread. Does not block. `*out` is yours: end it by
+ * ringpost_closer_free.
  *
  * Requires: `link` is a handle, `out` points to a pointer.
  */
 enum ringpost_status ringpost_link_closer(struct ringpost_link *link, struct ringpost_closer **out);
 
 /**
- * As ringpost_client_readiness, for responses. The link must have been opened with `arms`.
+ * As ringpost_client_readiness, for responses. The link must have been opened with `arms`. Does not block.
  *
  * Requires: `link` is a handle, `fd` points to a number.
  */
@@ -736,155 +835,155 @@ enum ringpost_status ringpost_link_arm(struct ringpost_link *link, bool *armed);
 enum ringpost_status ringpost_link_free(struct ringpost_link *link);
 
 /**
- * Lets other clients open links to this one. Waits for the server, for the time given to ringpost_register at most.
+ * Publishes a topic, and waits for the server. `ring_size` is the size of its ring in bytes, or 0 for the
+ * usual one: the longest sample is a quarter of it. `reliable_ns` is how long samples may wait for
+ * subscribers that want each one, in nanoseconds; with a negative number they never wait. `arms`: the
+ * publisher will be waited for in an event loop.
  *
- * Requires: `client` is a handle, `out` points to a pointer.
+ * `*out` is yours: end it by ringpost_publisher_free. The publisher ends with the client.
+ *
+ * Requires: `client` is a handle, `topic` is a text, `out` points to a pointer.
  */
-enum ringpost_status ringpost_listen(struct ringpost_client *client,
-                                     struct ringpost_listener **out);
+enum ringpost_status ringpost_publish(struct ringpost_client *client,
+                                      const char *topic,
+                                      size_t ring_size,
+                                      int64_t reliable_ns,
+                                      bool arms,
+                                      int64_t timeout_ns,
+                                      struct ringpost_publisher **out);
 
 /**
- * Waits for a client that connects, and accepts it. `arms`: the responder will be waited for in an event loop.
+ * Publishes a sample. Waits only for subscribers that want each one, if the publisher offers that: otherwise
+ * it does not block.
  *
- * Requires: `listener` is a handle, `out` points to a pointer.
+ * RINGPOST_FULL: a time-out of 0, and such a subscriber is behind. Nothing was published.
+ *
+ * Requires: `publisher` is a handle, `sample` has `len` bytes.
  */
-enum ringpost_status ringpost_listener_accept(struct ringpost_listener *listener,
+enum ringpost_status ringpost_publisher_send(struct ringpost_publisher *publisher,
+                                             const void *sample,
+                                             size_t len,
+                                             int64_t timeout_ns);
+
+/**
+ * Room in the ring for one sample of up to `len` bytes, to be written there and not copied: `*data` points
+ * to it, 8-byte aligned. Waits as ringpost_publisher_send does. What lies there is old: write before you
+ * commit.
+ *
+ * End it by ringpost_publisher_commit or ringpost_publisher_abandon. Until then everything else that is
+ * asked of the publisher fails with RINGPOST_IN_USE, except its closer and ringpost_publisher_free, which
+ * abandons. Any thread may write and end it. Subscribers get what is written only once it is committed; what
+ * is not is overwritten with zeros.
+ *
+ * Requires: `publisher` is a handle, `data` points to a pointer. Nothing is written behind `len` bytes, nor
+ * after the grant has ended.
+ */
+enum ringpost_status ringpost_publisher_grant(struct ringpost_publisher *publisher,
+                                              size_t len,
                                               int64_t timeout_ns,
-                                              bool arms,
-                                              struct ringpost_responder **out);
+                                              void **data);
 
 /**
- * Serves by itself from now on, on a thread for each link, and takes the listener: its handle is freed, whatever this
- * returns. `release` is called with the context when no thread uses it any more, also if this fails, but not
- * if `service` is NULL.
+ * Publishes the first `len` bytes of what was granted, and ends the grant. Does not block.
  *
- * Requires: `listener` is a handle that no other thread uses, `out` points to a pointer. `service` may be called
- * with `context` by any number of threads until `release` is called.
+ * RINGPOST_NOTHING_OUTSTANDING: no grant is open.
+ * RINGPOST_TOO_LARGE: it was granted less. The grant is still open.
+ *
+ * Requires: `publisher` is a handle. Nothing is written to the granted bytes any more.
  */
-enum ringpost_status ringpost_listener_serve(struct ringpost_listener *listener,
-                                             ringpost_service service,
-                                             void *context,
-                                             ringpost_release release,
-                                             struct ringpost_serving **out);
+enum ringpost_status ringpost_publisher_commit(struct ringpost_publisher *publisher, size_t len);
 
 /**
- * As ringpost_client_readiness, for clients that connect.
+ * Ends the grant, and publishes nothing. Does not block.
  *
- * Requires: `listener` is a handle, `fd` points to a number.
+ * RINGPOST_NOTHING_OUTSTANDING: no grant is open.
+ *
+ * Requires: as ringpost_publisher_commit.
  */
-enum ringpost_status ringpost_listener_readiness(struct ringpost_listener *listener, int *fd);
+enum ringpost_status ringpost_publisher_abandon(struct ringpost_publisher *publisher);
 
 /**
- * As ringpost_client_arm.
+ * The longest sample in bytes, and how many subscribers there are. Does not block.
  *
- * Requires: `listener` is a handle, `armed` points to a bool.
+ * Requires: `publisher` is a handle, `max_sample` and `subscribers` point to numbers.
  */
-enum ringpost_status ringpost_listener_arm(struct ringpost_listener *listener, bool *armed);
+enum ringpost_status ringpost_publisher_limits(struct ringpost_publisher *publisher,
+                                               size_t *max_sample,
+                                               size_t *subscribers);
 
 /**
- * Lets no more links in, and frees the handle. Links that were accepted go on.
+ * A closer, which ends the publisher from any thread. Does not block. `*out` is yours: end it by
+ * ringpost_closer_free.
  *
- * Requires: `listener` is a handle that no other thread uses.
+ * Requires: `publisher` is a handle, `out` points to a pointer.
  */
-enum ringpost_status ringpost_listener_free(struct ringpost_listener *listener);
-
-/**
- * Ends all links of a serving, waits for the services that run, and frees the handle. Blocks for as long as they take.
- *
- * Requires: `serving` is a handle that no other thread uses.
- */
-enum ringpost_status ringpost_serving_stop(struct ringpost_serving *serving);
-
-/**
- * Serves the requests that are there, on this thread, and returns. `*ended` is true if the link has ended and no more
- * will come.
- *
- * Requires: `responder` is a handle, `service` may be called with `context`, `ended` points to a bool.
- */
-enum ringpost_status ringpost_responder_serve_ready(struct ringpost_responder *responder,
-                                                    ringpost_service service,
-                                                    void *context,
-                                                    bool *ended);
-
-/**
- * Serves requests on this thread until the link has ended.
- *
- * Requires: `responder` is a handle, `service` may be called with `context`.
- */
-enum ringpost_status ringpost_responder_serve(struct ringpost_responder *responder,
-                                              ringpost_service service,
-                                              void *context);
-
-/**
- * Who calls. Does not block.
- *
- * Requires: `responder` is a handle, `peer` points to a peer.
- */
-enum ringpost_status ringpost_responder_peer(struct ringpost_responder *responder,
-                                             struct ringpost_peer *peer);
-
-/**
- * A closer, which ends the link from any thread.
- *
- * Requires: `responder` is a handle, `out` points to a pointer.
- */
-enum ringpost_status ringpost_responder_closer(struct ringpost_responder *responder,
+enum ringpost_status ringpost_publisher_closer(struct ringpost_publisher *publisher,
                                                struct ringpost_closer **out);
 
 /**
- * As ringpost_client_readiness, for requests. The link must have been accepted with `arms`.
+ * As ringpost_client_readiness, for room. The publisher must have been made with `arms`. Does not block.
  *
- * Requires: `responder` is a handle, `fd` points to a number.
+ * Requires: `publisher` is a handle, `fd` points to a number.
  */
-enum ringpost_status ringpost_responder_readiness(struct ringpost_responder *responder, int *fd);
+enum ringpost_status ringpost_publisher_readiness(struct ringpost_publisher *publisher, int *fd);
 
 /**
- * As ringpost_client_arm.
+ * As ringpost_client_arm, after a send that found no room.
  *
- * Requires: `responder` is a handle, `armed` points to a bool.
+ * Requires: `publisher` is a handle, `armed` points to a bool.
  */
-enum ringpost_status ringpost_responder_arm(struct ringpost_responder *responder, bool *armed);
+enum ringpost_status ringpost_publisher_arm(struct ringpost_publisher *publisher, bool *armed);
 
 /**
- * Ends the link, and frees the handle.
+ * Publishes no more, and frees the handle; a grant that is open is abandoned. Subscribers still receive what
+ * was published. Tells the server, and waits for that for a second at most.
  *
- * Requires: `responder` is a handle that no other thread uses.
+ * Requires: `publisher` is a handle that no other thread uses.
  */
-enum ringpost_status ringpost_responder_free(struct ringpost_responder *responder);
+enum ringpost_status ringpost_publisher_free(struct ringpost_publisher *publisher);
 
 /**
- * Starts a server at the path of a socket, or at the default path if that is NULL. `service` answers the
- * calls; if it is NULL the server echoes them. `release` is called with the context when no thread uses it
- * any more, also if this fails, but not if `service` is NULL. Does not wait for clients.
+ * Starts a server at the path of a socket, or at the default path if that is NULL. It works on threads of
+ * its own, which take no signals. Does not wait for clients.
  *
- * Requires: `path` is NULL or a text, `out` points to a pointer. `service` may be called with `context` by
- * any number of threads until `release` is called.
+ * `options` may be NULL. `service` answers the calls; if it is NULL the server echoes them. `release` is
+ * called with the context when no thread uses it any more, also if this fails, but not if `service` is NULL.
+ * `*out` is yours: end it by ringpost_server_stop.
+ *
+ * Requires: `path` is NULL or a text, `options` is NULL or points to options, `out` points to a pointer.
+ * `service` may be called with `context` by any number of threads until `release` is called.
  */
 enum ringpost_status ringpost_server_start(const char *path,
+                                           const struct ringpost_server_options *options,
                                            ringpost_service service,
                                            void *context,
                                            ringpost_release release,
                                            struct ringpost_server **out);
 
 /**
- * Begins the shutdown: no client comes in any more, calls that are being served end. Does not block. Not for
- * signal handlers.
+ * Begins the shutdown: no client comes in any more, calls that are being served end. Does not block. Any
+ * thread may call it at any time, a service and a signal handler too.
  *
  * Requires: `server` is a handle.
  */
 enum ringpost_status ringpost_server_shutdown(const struct ringpost_server *server);
 
 /**
- * Shuts the server down, waits until it has ended, and frees the handle. It waits for calls that are being
- * served, for at most 7 seconds. `summary` may be NULL.
+ * Shuts the server down, waits until it has ended, and frees the handle. It gives services that run the time
+ * that the options say, `grace_ns`, and then a second.
+ *
+ * RINGPOST_TIMED_OUT: it has not ended yet, and goes on ending. The handle is still yours: stop it again, to
+ * wait further. In a service of this server, a time-out of 0 or more is over before that service has
+ * returned; a negative one does not wait for it.
  *
  * Requires: `server` is a handle that no other thread uses, `summary` is NULL or points to a summary.
  */
 enum ringpost_status ringpost_server_stop(struct ringpost_server *server,
+                                          int64_t timeout_ns,
                                           struct ringpost_server_summary *summary);
 
 /**
- * The number of clients that are registered.
+ * The number of clients that are registered. Does not block.
  *
  * Requires: `server` is a handle, `clients` points to a number.
  */
@@ -916,90 +1015,171 @@ enum ringpost_status ringpost_response_remaining(struct ringpost_response *respo
 enum ringpost_status ringpost_response_fail(struct ringpost_response *response, const char *why);
 
 /**
- * Writes a key as text: 32 digits and letters and a NUL, which every function that takes a name takes as
- * well.
+ * Lets other clients open links to this one. Waits for the server. `*out` is yours: end it by
+ * ringpost_listener_serve or ringpost_listener_free. The listener ends with the client.
  *
- * Requires: `key` points to a key, `text` to 33 bytes of the caller's.
+ * Requires: `client` is a handle, `out` points to a pointer.
  */
-enum ringpost_status ringpost_key_text(const struct ringpost_key *key, char (*text)[RINGPOST_KEY_TEXT_SIZE]);
+enum ringpost_status ringpost_listen(struct ringpost_client *client,
+                                     int64_t timeout_ns,
+                                     struct ringpost_listener **out);
 
 /**
- * Publishes a topic. `ring_size` is the size of its ring in bytes, or 0 for the usual one. `reliable_ns` is how
- * long samples may wait for subscribers that want each one, in nanoseconds; with a negative number they never
- * wait. `arms`: the publisher will be waited for in an event loop. Waits for the server, for the time given to
- * ringpost_register at most.
+ * Waits for a client that connects: look at it with ringpost_incoming_peer, and accept or refuse it. Its
+ * ringpost_connect waits meanwhile. `*out` is yours: end it by ringpost_incoming_accept, _refuse or _free.
  *
- * Requires: `client` is a handle, `topic` is a text, `out` points to a pointer.
+ * Requires: `listener` is a handle, `out` points to a pointer.
  */
-enum ringpost_status ringpost_publish(struct ringpost_client *client,
-                                      const char *topic,
-                                      size_t ring_size,
-                                      int64_t reliable_ns,
-                                      bool arms,
-                                      struct ringpost_publisher **out);
+enum ringpost_status ringpost_listener_accept(struct ringpost_listener *listener,
+                                              int64_t timeout_ns,
+                                              struct ringpost_incoming **out);
 
 /**
- * Publishes a sample. Waits only for subscribers that want each one, if the publisher offers that.
+ * Who connects: its name, its process and its user, as the server knows them. Does not block.
  *
- * Requires: `publisher` is a handle, `sample` has `len` bytes.
+ * Requires: `incoming` is a handle, `peer` points to a peer.
  */
-enum ringpost_status ringpost_publisher_send(struct ringpost_publisher *publisher,
-                                             const void *sample,
-                                             size_t len,
-                                             int64_t timeout_ns);
+enum ringpost_status ringpost_incoming_peer(struct ringpost_incoming *incoming, struct ringpost_peer *peer);
 
 /**
- * Publishes a sample that is made of pieces, each copied to its place in the ring once. Waits without a limit for
- * subscribers that want each sample, if the publisher offers that.
+ * Accepts the link, and takes `incoming`: it is freed, whatever this returns, unless `out` is NULL or the
+ * handle is in use. `arms`: the responder will be waited for in an event loop. Does not block. `*out` is
+ * yours: end it by ringpost_responder_free.
  *
- * Requires: `publisher` is a handle, `parts` has `count` pieces.
+ * Requires: `incoming` is a handle that no other thread uses, `out` points to a pointer.
  */
-enum ringpost_status ringpost_publisher_send_parts(struct ringpost_publisher *publisher,
-                                                   const struct ringpost_part *parts,
-                                                   size_t count);
+enum ringpost_status ringpost_incoming_accept(struct ringpost_incoming *incoming,
+                                              bool arms,
+                                              struct ringpost_responder **out);
 
 /**
- * The longest sample in bytes, and how many subscribers there are. Does not block.
+ * Refuses the link, and takes `incoming`. The other client gets RINGPOST_REFUSED and the text, at most 1,024
+ * bytes of it. Does not block.
  *
- * Requires: `publisher` is a handle, `max_sample` and `subscribers` point to numbers.
+ * Requires: `incoming` is a handle that no other thread uses, `why` is a text.
  */
-enum ringpost_status ringpost_publisher_limits(struct ringpost_publisher *publisher,
-                                               size_t *max_sample,
-                                               size_t *subscribers);
+enum ringpost_status ringpost_incoming_refuse(struct ringpost_incoming *incoming, const char *why);
 
 /**
- * A closer, which ends the publisher from any thread.
+ * Ends the link before it began, and frees the handle. The other client gets RINGPOST_GONE. Does not block.
  *
- * Requires: `publisher` is a handle, `out` points to a pointer.
+ * Requires: `incoming` is a handle that no other thread uses.
  */
-enum ringpost_status ringpost_publisher_closer(struct ringpost_publisher *publisher,
+enum ringpost_status ringpost_incoming_free(struct ringpost_incoming *incoming);
+
+/**
+ * Serves by itself from now on, every client that connects, on a thread for each link; these take no
+ * signals. It takes the listener: its handle is freed, whatever this returns, unless an argument is NULL or
+ * the handle is in use. Does not block.
+ *
+ * `release` is called with the context when no thread uses it any more, also if this fails, but not if
+ * `service` is NULL. `*out` is yours: end it by ringpost_serving_stop.
+ *
+ * Requires: `listener` is a handle that no other thread uses, `out` points to a pointer. `service` may be
+ * called with `context` by any number of threads until `release` is called.
+ */
+enum ringpost_status ringpost_listener_serve(struct ringpost_listener *listener,
+                                             ringpost_service service,
+                                             void *context,
+                                             ringpost_release release,
+                                             struct ringpost_serving **out);
+
+/**
+ * As ringpost_client_readiness, for clients that connect. Does not block.
+ *
+ * Requires: `listener` is a handle, `fd` points to a number.
+ */
+enum ringpost_status ringpost_listener_readiness(struct ringpost_listener *listener, int *fd);
+
+/**
+ * As ringpost_client_arm.
+ *
+ * Requires: `listener` is a handle, `armed` points to a bool.
+ */
+enum ringpost_status ringpost_listener_arm(struct ringpost_listener *listener, bool *armed);
+
+/**
+ * Lets no more links in, and frees the handle. Links that were accepted go on.
+ *
+ * Requires: `listener` is a handle that no other thread uses.
+ */
+enum ringpost_status ringpost_listener_free(struct ringpost_listener *listener);
+
+/**
+ * Ends all links of a serving, waits for the services that run, and frees the handle.
+ *
+ * RINGPOST_TIMED_OUT: a service still runs. The handle is still yours: stop it again, to wait further. In a
+ * service of this serving, a time-out of 0 or more is over before that service has returned; a negative one
+ * does not wait for it.
+ *
+ * Requires: `serving` is a handle that no other thread uses.
+ */
+enum ringpost_status ringpost_serving_stop(struct ringpost_serving *serving, int64_t timeout_ns);
+
+/**
+ * Serves the requests that are there, on this thread, and returns. `*ended` is true if the link has ended
+ * and no more will come.
+ *
+ * Requires: `responder` is a handle, `service` may be called with `context`, `ended` points to a bool.
+ */
+enum ringpost_status ringpost_responder_serve_ready(struct ringpost_responder *responder,
+                                                    ringpost_service service,
+                                                    void *context,
+                                                    bool *ended);
+
+/**
+ * Serves requests on this thread until the link has ended.
+ *
+ * Requires: `responder` is a handle, `service` may be called with `context`.
+ */
+enum ringpost_status ringpost_responder_serve(struct ringpost_responder *responder,
+                                              ringpost_service service,
+                                              void *context);
+
+/**
+ * Who calls. Does not block.
+ *
+ * Requires: `responder` is a handle, `peer` points to a peer.
+ */
+enum ringpost_status ringpost_responder_peer(struct ringpost_responder *responder,
+                                             struct ringpost_peer *peer);
+
+/**
+ * A closer, which ends the link from any thread. Does not block. `*out` is yours: end it by
+ * ringpost_closer_free.
+ *
+ * Requires: `responder` is a handle, `out` points to a pointer.
+ */
+enum ringpost_status ringpost_responder_closer(struct ringpost_responder *responder,
                                                struct ringpost_closer **out);
 
 /**
- * As ringpost_client_readiness, for room. The publisher must have been made with `arms`.
+ * As ringpost_client_readiness, for requests. The link must have been accepted with `arms`. Does not block.
  *
- * Requires: `publisher` is a handle, `fd` points to a number.
+ * Requires: `responder` is a handle, `fd` points to a number.
  */
-enum ringpost_status ringpost_publisher_readiness(struct ringpost_publisher *publisher, int *fd);
+enum ringpost_status ringpost_responder_readiness(struct ringpost_responder *responder, int *fd);
 
 /**
- * As ringpost_client_arm, after a send that found no room.
+ * As ringpost_client_arm.
  *
- * Requires: `publisher` is a handle, `armed` points to a bool.
+ * Requires: `responder` is a handle, `armed` points to a bool.
  */
-enum ringpost_status ringpost_publisher_arm(struct ringpost_publisher *publisher, bool *armed);
+enum ringpost_status ringpost_responder_arm(struct ringpost_responder *responder, bool *armed);
 
 /**
- * Publishes no more, and frees the handle. Subscribers still receive what was published.
+ * Ends the link, and frees the handle. Does not block.
  *
- * Requires: `publisher` is a handle that no other thread uses.
+ * Requires: `responder` is a handle that no other thread uses.
  */
-enum ringpost_status ringpost_publisher_free(struct ringpost_publisher *publisher);
+enum ringpost_status ringpost_responder_free(struct ringpost_responder *responder);
 
 /**
- * Subscribes to all topics that match a pattern, now and later. `policy` is one of ringpost_policy. `history`:
- * begin with so many of the last samples of each publisher. `arms`: the subscriber will be waited for in an
- * event loop. Waits for the server.
+ * Subscribes to all topics that match a pattern, now and later, and waits for the server. `policy` is one of
+ * ringpost_policy. `history`: begin with so many of the last samples of each publisher. `arms`: the
+ * subscriber will be waited for in an event loop.
+ *
+ * `*out` is yours: end it by ringpost_subscriber_free. The subscriber ends with the client.
  *
  * Requires: `client` is a handle, `pattern` is a text, `out` points to a pointer.
  */
@@ -1021,7 +1201,43 @@ enum ringpost_status ringpost_subscriber_recv(struct ringpost_subscriber *subscr
                                               struct ringpost_sample *sample);
 
 /**
- * A closer, which ends the subscription from any thread.
+ * Waits for a sample as ringpost_subscriber_recv does, but copies nothing: `payload` points to it in the
+ * publisher's memory, 8-byte aligned. It stays mapped until ringpost_subscriber_release.
+ *
+ * The publisher may overwrite the sample meanwhile, unless the policy is RINGPOST_RELIABLE. So read it, and
+ * then ask ringpost_subscriber_check or ringpost_subscriber_release whether what was read was the sample.
+ * Until then trust no length or index that was read from it.
+ *
+ * Until the release everything else that is asked of the subscriber fails with RINGPOST_IN_USE, except its
+ * closer and ringpost_subscriber_free, which releases. Any thread may read and release it.
+ *
+ * Requires: `subscriber` is a handle, `sample` points to a sample. Nothing is written to the payload.
+ */
+enum ringpost_status ringpost_subscriber_view(struct ringpost_subscriber *subscriber,
+                                              int64_t timeout_ns,
+                                              struct ringpost_sample *sample);
+
+/**
+ * Whether what was read so far of the open view was the sample. Does not block.
+ *
+ * RINGPOST_OVERRUN: it was overwritten, and what was read may be anything.
+ * RINGPOST_NOTHING_OUTSTANDING: no view is open.
+ *
+ * Requires: `subscriber` is a handle.
+ */
+enum ringpost_status ringpost_subscriber_check(struct ringpost_subscriber *subscriber);
+
+/**
+ * Ends the view, whatever this returns: the sample counts as received. Says as ringpost_subscriber_check
+ * whether what was read was the sample. Does not block.
+ *
+ * Requires: `subscriber` is a handle. Nothing is read from the payload any more.
+ */
+enum ringpost_status ringpost_subscriber_release(struct ringpost_subscriber *subscriber);
+
+/**
+ * A closer, which ends the subscription from any thread. Does not block. `*out` is yours: end it by
+ * ringpost_closer_free.
  *
  * Requires: `subscriber` is a handle, `out` points to a pointer.
  */
@@ -1029,7 +1245,7 @@ enum ringpost_status ringpost_subscriber_closer(struct ringpost_subscriber *subs
                                                 struct ringpost_closer **out);
 
 /**
- * As ringpost_client_readiness, for samples. The subscriber must have been made with `arms`.
+ * As ringpost_client_readiness, for samples. The subscriber must have been made with `arms`. Does not block.
  *
  * Requires: `subscriber` is a handle, `fd` points to a number.
  */
@@ -1043,11 +1259,20 @@ enum ringpost_status ringpost_subscriber_readiness(struct ringpost_subscriber *s
 enum ringpost_status ringpost_subscriber_arm(struct ringpost_subscriber *subscriber, bool *armed);
 
 /**
- * Ends the subscription, and frees the handle.
+ * Ends the subscription, and frees the handle; a view that is open is released. Tells the server, and waits
+ * for that for a second at most.
  *
  * Requires: `subscriber` is a handle that no other thread uses.
  */
 enum ringpost_status ringpost_subscriber_free(struct ringpost_subscriber *subscriber);
+
+/**
+ * Writes a key as text: 32 digits and letters and a NUL, which every function that takes a name takes as
+ * well. Does not block.
+ *
+ * Requires: `key` points to a key, `text` to 33 bytes of the caller's.
+ */
+enum ringpost_status ringpost_key_text(const struct ringpost_key *key, char (*text)[RINGPOST_KEY_TEXT_SIZE]);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -62,12 +62,14 @@ inline bool came(ringpost_status status) {
 
 inline bytes span_of(const void *data, std::size_t len) { return {static_cast<const std::byte *>(data), len}; }
 
+inline ringpost_status stop_serving(ringpost_serving *serving) { return ringpost_serving_stop(serving, -1); }
+
 template <typename Handle, auto Free> struct freer {
     void operator()(Handle *handle) const noexcept { Free(handle); }
 };
 template <typename Handle, auto Free> using owner = std::unique_ptr<Handle, freer<Handle, Free>>;
 
-inline ringpost_status stop_server(ringpost_server *server) { return ringpost_server_stop(server, nullptr); }
+inline ringpost_status stop_server(ringpost_server *server) { return ringpost_server_stop(server, -1, nullptr); }
 
 } // namespace detail
 
@@ -126,9 +128,9 @@ public:
         if (answers) {
             // The library deletes it, also if this fails.
             auto *context = new service(std::move(answers));
-            detail::check(ringpost_server_start(path.c_str(), detail::serve, context, detail::release, &raw));
+            detail::check(ringpost_server_start(path.c_str(), nullptr, detail::serve, context, detail::release, &raw));
         } else {
-            detail::check(ringpost_server_start(path.c_str(), nullptr, nullptr, nullptr, &raw));
+            detail::check(ringpost_server_start(path.c_str(), nullptr, nullptr, nullptr, nullptr, &raw));
         }
         raw_.reset(raw);
     }
@@ -161,7 +163,7 @@ public:
     explicit serving(ringpost_serving *raw) : raw_(raw) {}
 
 private:
-    detail::owner<ringpost_serving, ringpost_serving_stop> raw_;
+    detail::owner<ringpost_serving, detail::stop_serving> raw_;
 };
 
 /// Publishes samples of one topic.
@@ -234,7 +236,7 @@ public:
     }
     std::optional<ringpost_key> look_up(const std::string &name) {
         ringpost_key key{};
-        const ringpost_status status = ringpost_client_look_up(raw_.get(), name.c_str(), &key);
+        const ringpost_status status = ringpost_client_look_up(raw_.get(), name.c_str(), 5000000000, &key);
         if (status == RINGPOST_NOT_FOUND) return std::nullopt;
         detail::check(status);
         return key;
@@ -249,14 +251,14 @@ public:
         ringpost_listener *listener = nullptr;
         ringpost_serving *raw = nullptr;
         auto context = std::make_unique<service>(std::move(answers));
-        detail::check(ringpost_listen(raw_.get(), &listener));
+        detail::check(ringpost_listen(raw_.get(), 5000000000, &listener));
         // The library deletes it, also if this fails.
         detail::check(ringpost_listener_serve(listener, detail::serve, context.release(), detail::release, &raw));
         return serving(raw);
     }
     publisher publish(const std::string &topic) {
         ringpost_publisher *raw = nullptr;
-        detail::check(ringpost_publish(raw_.get(), topic.c_str(), 0, -1, false, &raw));
+        detail::check(ringpost_publish(raw_.get(), topic.c_str(), 0, -1, false, 5000000000, &raw));
         return publisher(raw);
     }
     subscriber subscribe(const std::string &pattern, ringpost_policy policy = RINGPOST_LOSSY,

@@ -1,35 +1,35 @@
-//! A client: registers, calls, sends, receives, and asks who is there.
+//! A client: registers, calls, sends, receives.
 
 use std::ffi::{c_char, c_int, c_void};
+use std::time::Duration;
 
-use bus::{Address, CallError, Client, Key, Message};
+use bus::{Address, Caller, Client, Inbox, Message};
 
 use crate::closer::ringpost_closer;
-use crate::error::ringpost_status::*;
 use crate::error::{Failure, ringpost_status, run};
 use crate::handle::{self, Opaque};
 use crate::ready::Waits;
 use crate::server::path;
 use crate::text::{
-    RINGPOST_NAME_SIZE, bytes, fill, limit, long_limit, nothing_yet, null, place, read, ringpost_key,
-    ringpost_peer, text,
+    RINGPOST_NAME_SIZE, bytes, fill, limit, long_limit, nothing_yet, place, read, ringpost_key, text,
 };
 
-/// A registered client.
+/// A registered client. One thread may receive while another does everything else: ringpost_client_recv and
+/// the ringpost_client_inbox functions exclude each other, and all others exclude each other.
 pub struct ringpost_client {
     _private: (),
 }
 
-/// What a [`ringpost_client`] is.
-pub(crate) struct ClientEnd {
-    pub(crate) client: Waits<Client>,
-    /// The last one received, which C may look at.
+/// The receiving half of a client, and the message that C may look at.
+pub(crate) struct Receiving {
+    inbox: Waits<Inbox>,
     message: Option<Message>,
 }
 
 // SAFETY: the tag is of this type only.
 unsafe impl Opaque for ringpost_client {
-    type End = ClientEnd;
+    type End = Waits<Caller>;
+    type Side = Receiving;
     const TAG: u32 = 0x7270_0003;
     const NAME: &'static str = "client";
 }
@@ -41,35 +41,23 @@ pub struct ringpost_message {
     pub sender: ringpost_key,
     /// The name that the sender had.
     pub sender_name: [c_char; RINGPOST_NAME_SIZE],
-    /// What was sent. It is valid until the next use of the client.
+    /// What was sent. It belongs to the client, and is valid until it receives again or is freed.
     pub payload: *const c_void,
     /// Its length in bytes.
     pub len: usize,
 }
 
-/// A client in a list.
-#[repr(C)]
-pub struct ringpost_client_info {
-    /// Who it is.
-    pub peer: ringpost_peer,
-    /// Whether it listens for links.
-    pub serves: bool,
-    /// Links that it has open.
-    pub links: u32,
-    /// Calls that it has made.
-    pub calls: u64,
-    /// Messages that it has sent.
-    pub sent: u64,
-    /// Messages that it has received.
-    pub received: u64,
+/// The caller, whose questions have this limit from now on.
+pub(crate) fn within(caller: &mut Waits<Caller>, limit: Duration) -> &mut Caller {
+    caller.end.set_timeout(limit);
+    &mut caller.end
 }
 
-/// Called for each client of a list. Return 0 to go on, another number to end the list.
-pub type ringpost_visit_client =
-    Option<unsafe extern "C" fn(context: *mut c_void, info: *const ringpost_client_info) -> c_int>;
-
-/// Registers a client with the server at a path, or at the default path if that is NULL. `timeout_ns` is also
-/// the limit of ringpost_client_unregister, _ping, _look_up, _list and _listen.
+/// Registers a client with the server at a path, or at the default path if that is NULL. Waits for the
+/// server.
+///
+/// `*out` is yours: end it by ringpost_client_unregister or ringpost_client_free. The first client of a
+/// process also starts a thread of the library, which takes no signals.
 ///
 /// Requires: `path` is NULL or a text, `name` is a text, `out` points to a pointer.
 #[unsafe(no_mangle)]
@@ -83,21 +71,27 @@ pub unsafe extern "C" fn ringpost_register(
         // SAFETY: the caller's promises.
         let (path, name, out) = unsafe { (self::path(path)?, text(name, "the name")?, place(out, "out")?) };
         let client = Client::builder(path).timeout(long_limit(timeout_ns)).register(name)?;
-        out.put(handle::give(ClientEnd { client: Waits::new(client), message: None }));
+        let (caller, inbox) = client.split();
+        let receiving = Receiving { inbox: Waits::new(inbox), message: None };
+        out.put(handle::give_with_side(Waits::new(caller), receiving));
         Ok(())
     })
 }
 
-/// Ends the registration, waits until the server confirms it, and frees the handle, whatever it returns.
-/// After RINGPOST_OK the name is free.
+/// Ends the registration, and waits until the server confirms it. After RINGPOST_OK the name is free. The
+/// handle is freed, whatever this returns, except RINGPOST_IN_USE: then nothing was done.
 ///
 /// Requires: `client` is a handle that no other thread uses.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ringpost_client_unregister(client: *mut ringpost_client) -> ringpost_status {
+pub unsafe extern "C" fn ringpost_client_unregister(
+    client: *mut ringpost_client,
+    timeout_ns: i64,
+) -> ringpost_status {
     run(|| {
         // SAFETY: the caller's promise.
-        let ClientEnd { client, .. } = unsafe { handle::take(client)? };
-        Ok(client.end.unregister()?)
+        let mut caller = unsafe { handle::take(client)? };
+        within(&mut caller, long_limit(timeout_ns));
+        Ok(caller.end.unregister()?)
     })
 }
 
@@ -123,8 +117,8 @@ pub unsafe extern "C" fn ringpost_client_key(
 ) -> ringpost_status {
     run(|| {
         // SAFETY: the caller's promises.
-        let (end, out) = unsafe { (handle::alone(client)?, place(key, "key")?) };
-        out.put(end.client.key().into());
+        let (caller, out) = unsafe { (handle::alone(client)?, place(key, "key")?) };
+        out.put(caller.end.key().into());
         Ok(())
     })
 }
@@ -140,18 +134,21 @@ pub unsafe extern "C" fn ringpost_client_limits(
 ) -> ringpost_status {
     run(|| {
         // SAFETY: the caller's promises.
-        let (end, max_call, max_message) = unsafe {
-            (handle::alone(client)?, place(max_call, "max_call")?, place(max_message, "max_message")?)
+        let (caller, to_call, to_message) = unsafe {
+            let outs = (place(max_call, "max_call")?, place(max_message, "max_message")?);
+            (handle::alone(client)?, outs.0, outs.1)
         };
-        let limits = end.client.limits();
-        max_call.put(limits.max_call);
-        max_message.put(limits.max_message);
+        let limits = caller.end.limits();
+        to_call.put(limits.max_call);
+        to_message.put(limits.max_message);
         Ok(())
     })
 }
 
-/// Calls the server's service, and waits for the response. `*reply` is valid until the next use of the
-/// client.
+/// Calls the server's service, and waits for the response. After RINGPOST_TIMED_OUT the call may still be
+/// executed, and its response is thrown away.
+///
+/// `*reply` belongs to the client, and is valid until it does anything but receive.
 ///
 /// Requires: `client` is a handle, `request` has `len` bytes, `reply` and `reply_len` point to a pointer and
 /// a number.
@@ -166,11 +163,11 @@ pub unsafe extern "C" fn ringpost_client_call(
 ) -> ringpost_status {
     run(|| {
         // SAFETY: the caller's promises.
-        let (mut end, request, to, to_len) = unsafe {
+        let (mut caller, request, to, to_len) = unsafe {
             let outs = (place(reply, "reply")?, place(reply_len, "reply_len")?);
             (handle::alone(client)?, bytes(request, len)?, outs.0, outs.1)
         };
-        let reply = end.client.end.call_timeout(request, limit(timeout_ns))?.payload();
+        let reply = caller.end.call_timeout(request, limit(timeout_ns))?.payload();
         to.put(reply.as_ptr().cast());
         to_len.put(reply.len());
         Ok(())
@@ -190,13 +187,14 @@ pub unsafe extern "C" fn ringpost_client_submit(
 ) -> ringpost_status {
     run(|| {
         // SAFETY: the caller's promises.
-        let (mut end, request) = unsafe { (handle::alone(client)?, bytes(request, len)?) };
-        Ok(end.client.end.caller().try_submit(request)?)
+        let (mut caller, request) = unsafe { (handle::alone(client)?, bytes(request, len)?) };
+        Ok(caller.end.try_submit(request)?)
     })
 }
 
 /// Waits for the response to the oldest submitted request. After RINGPOST_TIMED_OUT it is still outstanding.
-/// `*reply` is valid until the next use of the client.
+///
+/// `*reply` belongs to the client, and is valid until it does anything but receive.
 ///
 /// Requires: `client` is a handle, `reply` and `reply_len` point to a pointer and a number.
 #[unsafe(no_mangle)]
@@ -208,12 +206,11 @@ pub unsafe extern "C" fn ringpost_client_response(
 ) -> ringpost_status {
     run(|| {
         // SAFETY: the caller's promises.
-        let (mut end, to, to_len) =
+        let (mut caller, to, to_len) =
             unsafe { (handle::alone(client)?, place(reply, "reply")?, place(reply_len, "reply_len")?) };
-        let caller = end.client.end.caller();
         let reply = match timeout_ns {
-            0 => caller.try_response()?.ok_or_else(nothing_yet)?,
-            _ => caller.response_timeout(limit(timeout_ns))?,
+            0 => caller.end.try_response()?.ok_or_else(nothing_yet)?,
+            _ => caller.end.response_timeout(limit(timeout_ns))?,
         };
         let reply = reply.payload();
         to.put(reply.as_ptr().cast());
@@ -232,34 +229,25 @@ pub unsafe extern "C" fn ringpost_client_outstanding(
 ) -> ringpost_status {
     run(|| {
         // SAFETY: the caller's promises.
-        let (mut end, out) = unsafe { (handle::alone(client)?, place(outstanding, "outstanding")?) };
-        out.put(end.client.end.caller().outstanding());
+        let (caller, out) = unsafe { (handle::alone(client)?, place(outstanding, "outstanding")?) };
+        out.put(caller.end.outstanding());
         Ok(())
     })
 }
 
-/// Asks the server for nothing, and waits for its answer, for the time given to ringpost_register at most.
-///
-/// Requires: `client` is a handle.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn ringpost_client_ping(client: *mut ringpost_client) -> ringpost_status {
-    run(|| {
-        // SAFETY: the caller's promise.
-        let mut end = unsafe { handle::alone(client)? };
-        Ok(end.client.end.caller().ping()?)
-    })
-}
-
-fn send(client: &mut Client, to: Address, message: &[u8], timeout_ns: i64) -> Result<(), Failure> {
+fn send(caller: &mut Caller, to: Address, message: &[u8], timeout_ns: i64) -> Result<(), Failure> {
     match timeout_ns {
-        0 => client.try_send(to, message)?,
-        _ => client.send_timeout(to, message, limit(timeout_ns))?,
+        0 => caller.try_send(to, message)?,
+        _ => caller.send_timeout(to, message, limit(timeout_ns))?,
     }
     Ok(())
 }
 
-/// Sends a message to a client, by its name or the text of its key. Waits while the other's inbox is full.
+/// Sends a message to a client, by its name or the text of its key. Waits while the other's inbox is full;
+/// with a time-out of 0 only for the server's answer, which is immediate.
+///
 /// RINGPOST_OK: it lies in the inbox, and may not have been read.
+/// RINGPOST_FULL: a time-out of 0, and there is no room.
 ///
 /// Requires: `client` is a handle, `to` is a text, `message` has `len` bytes.
 #[unsafe(no_mangle)]
@@ -272,9 +260,9 @@ pub unsafe extern "C" fn ringpost_client_send(
 ) -> ringpost_status {
     run(|| {
         // SAFETY: the caller's promises.
-        let (mut end, to, message) =
+        let (mut caller, to, message) =
             unsafe { (handle::alone(client)?, text(to, "the receiver")?, bytes(message, len)?) };
-        send(&mut end.client.end, Address::try_from(to)?, message, timeout_ns)
+        send(&mut caller.end, Address::try_from(to)?, message, timeout_ns)
     })
 }
 
@@ -291,13 +279,14 @@ pub unsafe extern "C" fn ringpost_client_send_to_key(
 ) -> ringpost_status {
     run(|| {
         // SAFETY: the caller's promises.
-        let (mut end, to, message) =
+        let (mut caller, to, message) =
             unsafe { (handle::alone(client)?, read(to, "the receiver")?, bytes(message, len)?) };
-        send(&mut end.client.end, to.into(), message, timeout_ns)
+        send(&mut caller.end, to.into(), message, timeout_ns)
     })
 }
 
-/// Waits for a message. RINGPOST_TIMED_OUT: there is none.
+/// Waits for a message. RINGPOST_TIMED_OUT: there is none. Another thread may use the client for anything
+/// else meanwhile.
 ///
 /// Requires: `client` is a handle, `message` points to a message.
 #[unsafe(no_mangle)]
@@ -308,12 +297,12 @@ pub unsafe extern "C" fn ringpost_client_recv(
 ) -> ringpost_status {
     run(|| {
         // SAFETY: the caller's promises.
-        let (mut end, out) = unsafe { (handle::alone(client)?, place(message, "message")?) };
+        let (mut side, out) = unsafe { (handle::side(client)?, place(message, "message")?) };
         let received = match timeout_ns {
-            0 => end.client.end.try_recv()?.ok_or_else(nothing_yet)?,
-            _ => end.client.end.recv_timeout(limit(timeout_ns))?,
+            0 => side.inbox.end.try_recv()?.ok_or_else(nothing_yet)?,
+            _ => side.inbox.end.recv_timeout(limit(timeout_ns))?,
         };
-        let message = end.message.insert(received);
+        let message = side.message.insert(received);
         out.put(ringpost_message {
             sender: message.sender().into(),
             sender_name: fill(message.sender_name().as_str()),
@@ -324,88 +313,8 @@ pub unsafe extern "C" fn ringpost_client_recv(
     })
 }
 
-/// The key of the client with a name. RINGPOST_NOT_FOUND: there is none. Waits for the server, for the time
-/// given to ringpost_register at most.
-///
-/// Requires: `client` is a handle, `name` is a text, `key` points to a key.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn ringpost_client_look_up(
-    client: *mut ringpost_client,
-    name: *const c_char,
-    key: *mut ringpost_key,
-) -> ringpost_status {
-    run(|| {
-        // SAFETY: the caller's promises.
-        let (mut end, name, out) =
-            unsafe { (handle::alone(client)?, text(name, "the name")?, place(key, "key")?) };
-        let found: Option<Key> = end.client.end.look_up(name)?;
-        let none = || Failure::new(RINGPOST_NOT_FOUND, format_args!("there is no client {name:?}"));
-        out.put(found.ok_or_else(none)?.into());
-        Ok(())
-    })
-}
-
-/// As ringpost_client_look_up, but waits until there is such a client.
-///
-/// Requires: As ringpost_client_look_up.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn ringpost_client_wait_for(
-    client: *mut ringpost_client,
-    name: *const c_char,
-    timeout_ns: i64,
-    key: *mut ringpost_key,
-) -> ringpost_status {
-    run(|| {
-        // SAFETY: the caller's promises.
-        let (mut end, name, out) =
-            unsafe { (handle::alone(client)?, text(name, "the name")?, place(key, "key")?) };
-        out.put(end.client.end.wait_for(name, limit(timeout_ns))?.into());
-        Ok(())
-    })
-}
-
-/// Calls `visit` for each client that is registered, after the whole list has come. Waits for the server, for
-/// the time given to ringpost_register at most.
-///
-/// Requires: `client` is a handle. `visit` may be called with `context`, and must return.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn ringpost_client_list(
-    client: *mut ringpost_client,
-    visit: ringpost_visit_client,
-    context: *mut c_void,
-) -> ringpost_status {
-    run(|| {
-        let visit = visit.ok_or_else(|| null("visit"))?;
-        // SAFETY: the caller's promise.
-        let mut end = unsafe { handle::alone(client)? };
-        let clients: Result<_, CallError> = end.client.end.list();
-        drop(end); // `visit` may use the client
-        for client in clients? {
-            let peer = ringpost_peer {
-                key: client.key.into(),
-                name: fill(client.name.as_str()),
-                pid: client.pid,
-                uid: client.uid,
-                gid: client.gid,
-            };
-            let info = ringpost_client_info {
-                peer,
-                serves: client.serves,
-                links: client.links,
-                calls: client.counters.calls,
-                sent: client.counters.sent,
-                received: client.counters.received,
-            };
-            // SAFETY: the caller's promise.
-            if unsafe { visit(context, &info) } != 0 {
-                break;
-            }
-        }
-        Ok(())
-    })
-}
-
-/// A closer, which ends the client's registration from any thread.
+/// A closer, which ends the client's registration from any thread. Does not block. `*out` is yours: end it by
+/// ringpost_closer_free.
 ///
 /// Requires: `client` is a handle, `out` points to a pointer.
 #[unsafe(no_mangle)]
@@ -415,31 +324,35 @@ pub unsafe extern "C" fn ringpost_client_closer(
 ) -> ringpost_status {
     run(|| {
         // SAFETY: the caller's promises.
-        let (end, out) = unsafe { (handle::alone(client)?, place(out, "out")?) };
-        out.put(handle::give(end.client.closer()));
+        let (caller, out) = unsafe { (handle::alone(client)?, place(out, "out")?) };
+        out.put(handle::give(caller.end.closer()));
         Ok(())
     })
 }
 
-/// The descriptor by which an event loop waits for responses and messages. Put it into the loop, for reading,
-/// and before each wait: look, with a time-out of 0, until nothing is there; arm; look again if that says
-/// false. Never read from it. It is closed when the client is freed. Blocks until the server has answered.
+/// The descriptor by which an event loop waits for responses. Waits for the server the first time.
+///
+/// Put it into the loop, for reading, and before each wait: look, with a time-out of 0, until nothing is
+/// there; arm; look again if that says false. Never read from it. It belongs to the client: take it out of
+/// the loop before the client is freed, which closes it.
 ///
 /// Requires: `client` is a handle, `fd` points to a number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ringpost_client_readiness(
     client: *mut ringpost_client,
+    timeout_ns: i64,
     fd: *mut c_int,
 ) -> ringpost_status {
     run(|| {
         // SAFETY: the caller's promises.
-        let (mut end, out) = unsafe { (handle::alone(client)?, place(fd, "fd")?) };
-        end.client.descriptor(out)
+        let (mut caller, out) = unsafe { (handle::alone(client)?, place(fd, "fd")?) };
+        within(&mut caller, long_limit(timeout_ns));
+        caller.descriptor(out)
     })
 }
 
-/// Says that the program is about to wait by the descriptor. `*armed` is false if something has come: look
-/// again. Does not block.
+/// Says that the program is about to wait by ringpost_client_readiness. `*armed` is false if something has
+/// come: look again. Does not block.
 ///
 /// Requires: `client` is a handle, `armed` points to a bool.
 #[unsafe(no_mangle)]
@@ -449,7 +362,38 @@ pub unsafe extern "C" fn ringpost_client_arm(
 ) -> ringpost_status {
     run(|| {
         // SAFETY: the caller's promises.
-        let (mut end, out) = unsafe { (handle::alone(client)?, place(armed, "armed")?) };
-        end.client.arm(out)
+        let (mut caller, out) = unsafe { (handle::alone(client)?, place(armed, "armed")?) };
+        caller.arm(out)
+    })
+}
+
+/// As ringpost_client_readiness, for messages: another descriptor. Waits for the server the first time, for
+/// the time given to ringpost_register at most.
+///
+/// Requires: `client` is a handle, `fd` points to a number.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ringpost_client_inbox_readiness(
+    client: *mut ringpost_client,
+    fd: *mut c_int,
+) -> ringpost_status {
+    run(|| {
+        // SAFETY: the caller's promises.
+        let (mut side, out) = unsafe { (handle::side(client)?, place(fd, "fd")?) };
+        side.inbox.descriptor(out)
+    })
+}
+
+/// As ringpost_client_arm, for ringpost_client_inbox_readiness.
+///
+/// Requires: `client` is a handle, `armed` points to a bool.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ringpost_client_inbox_arm(
+    client: *mut ringpost_client,
+    armed: *mut bool,
+) -> ringpost_status {
+    run(|| {
+        // SAFETY: the caller's promises.
+        let (mut side, out) = unsafe { (handle::side(client)?, place(armed, "armed")?) };
+        side.inbox.arm(out)
     })
 }

@@ -11,15 +11,16 @@ pub struct ringpost_closer {
     _private: (),
 }
 
-// SAFETY: the tag is of this type only, and a `Closer` may be used by several threads.
+// SAFETY: the tag is of this type only.
 unsafe impl Opaque for ringpost_closer {
     type End = Closer;
+    type Side = ();
     const TAG: u32 = 0x7270_0001;
     const NAME: &'static str = "closer";
 }
 
-/// Ends the connection: every wait on it ends with RINGPOST_DISCONNECTED. Does not block. Closing twice does
-/// no harm.
+/// Ends the connection: every wait on it ends with RINGPOST_DISCONNECTED. Closing twice does no harm. Does
+/// not block. Any thread may call it at any time, and a signal handler may.
 ///
 /// Requires: `closer` is a handle.
 #[unsafe(no_mangle)]
@@ -31,7 +32,7 @@ pub unsafe extern "C" fn ringpost_closer_close(closer: *const ringpost_closer) -
     })
 }
 
-/// Frees a closer. It closes nothing.
+/// Frees a closer. It closes nothing. Does not block.
 ///
 /// Requires: `closer` is a handle that no other thread uses.
 #[unsafe(no_mangle)]

@@ -1,7 +1,7 @@
 //! Error codes, and the text of each thread's last failure.
 
 use std::cell::RefCell;
-use std::ffi::{CString, c_char};
+use std::ffi::c_char;
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,6 +10,8 @@ use bus::{
     RegisterError, SampleError, SendError, ServeError, StartError, SubscribeError, TopicError,
 };
 use ringpost_status::*;
+
+use crate::text::fill;
 
 /// What a function returns. New codes may be added: treat one that you do not know as a failure.
 #[repr(C)]
@@ -23,7 +25,8 @@ pub enum ringpost_status {
     RINGPOST_WRONG_HANDLE = 2,
     /// The handle was freed before.
     RINGPOST_FREED_HANDLE = 3,
-    /// Another call uses this handle now: from another thread, or further up in this one.
+    /// Another call uses this handle now: on another thread, or further up on this one. Or a grant or a view
+    /// of it is open.
     RINGPOST_IN_USE = 4,
     /// A text is not UTF-8, or a number is out of its range.
     RINGPOST_INVALID_ARGUMENT = 5,
@@ -63,7 +66,7 @@ pub enum ringpost_status {
     RINGPOST_SERVICE_FAILED = 22,
     /// The service's response was too large.
     RINGPOST_RESPONSE_TOO_LARGE = 23,
-    /// There is no submitted call whose response could come.
+    /// No submitted call has a response to collect, or no grant or view is open.
     RINGPOST_NOTHING_OUTSTANDING = 24,
     /// No server listens at the path.
     RINGPOST_NO_SERVER = 25,
@@ -71,6 +74,8 @@ pub enum ringpost_status {
     RINGPOST_VERSION = 26,
     /// The other side broke the protocol.
     RINGPOST_VIOLATION = 27,
+    /// The publisher has overwritten the sample in place: what was read of it may be anything.
+    RINGPOST_OVERRUN = 28,
     /// A subscription ended, because the publisher would not wait any longer.
     RINGPOST_EVICTED = 29,
     /// A system call failed.
@@ -93,13 +98,17 @@ impl Failure {
     }
 }
 
+/// Of the text of a failure with its NUL, in bytes: what is longer is cut.
+pub const RINGPOST_ERROR_TEXT_SIZE: usize = 1024;
+
 struct Last {
-    text: CString,
+    text: [c_char; RINGPOST_ERROR_TEXT_SIZE],
     may_have_executed: bool,
 }
 
 thread_local! {
-    static LAST: RefCell<Last> = RefCell::new(Last { text: CString::default(), may_have_executed: false });
+    static LAST: RefCell<Last> =
+        const { RefCell::new(Last { text: [0; RINGPOST_ERROR_TEXT_SIZE], may_have_executed: false }) };
 }
 
 /// Runs a function's body. Nothing unwinds out of it, and a failure is kept for the thread.
@@ -120,31 +129,37 @@ pub(crate) fn run(body: impl FnOnce() -> Result<(), Failure>) -> ringpost_status
 fn keep(failure: Failure) -> ringpost_status {
     let Failure { status, mut text, may_have_executed } = failure;
     text.retain(|character| character != '\0');
-    let text = CString::new(text).unwrap_or_default();
-    // A thread that is ending has no text any more.
-    let _ = LAST.try_with(|last| *last.borrow_mut() = Last { text, may_have_executed });
+    LAST.with_borrow_mut(|last| *last = Last { text: fill(&text), may_have_executed });
     status
 }
 
-/// The text of this thread's last failure, or an empty one. It belongs to the library, and is valid until a
-/// function fails in this thread, or the thread ends.
+/// The text of this thread's last failure, or an empty one. Does not block.
+///
+/// It belongs to the library, has at most RINGPOST_ERROR_TEXT_SIZE bytes with its NUL, and stays the same
+/// until a function fails in this thread, or the thread ends. A success leaves it as it is.
 #[unsafe(no_mangle)]
 pub extern "C" fn ringpost_error_text() -> *const c_char {
-    LAST.try_with(|last| last.borrow().text.as_ptr()).unwrap_or(c"".as_ptr())
+    LAST.with_borrow(|last| last.text.as_ptr())
 }
 
 /// Whether the other side may have done what this thread's last failed call, response or send asked for, or
-/// may yet do it. If not, asking again is safe.
+/// may yet do it. If not, asking again is safe. Does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn ringpost_error_may_have_executed() -> bool {
-    LAST.try_with(|last| last.borrow().may_have_executed).unwrap_or(false)
+    LAST.with_borrow(|last| last.may_have_executed)
 }
 
-/// The version of this interface: the number in the soname. It changes when something that was there
-/// changes, not when something is added.
+/// The version of this interface that a program is compiled for: the number in the soname, libringpost.so.0.
+///
+/// It changes when something that was there changes or goes. It stays when something is added: a function, a
+/// status, a member at the end of ringpost_server_options. No other structure grows.
+pub const RINGPOST_ABI_VERSION: u32 = 0;
+
+/// The version of the interface that the library has which is loaded: compare it with RINGPOST_ABI_VERSION if
+/// the library was loaded by other means than its soname. Does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn ringpost_abi_version() -> u32 {
-    0
+    RINGPOST_ABI_VERSION
 }
 
 fn of_reason(reason: CloseReason) -> ringpost_status {
@@ -320,6 +335,13 @@ impl From<TopicError> for Failure {
     #[cold]
     fn from(error: TopicError) -> Failure {
         Failure::new(RINGPOST_INVALID_NAME, error)
+    }
+}
+
+impl From<bus::Overrun> for Failure {
+    #[cold]
+    fn from(error: bus::Overrun) -> Failure {
+        Failure::new(RINGPOST_OVERRUN, error)
     }
 }
 

@@ -6,13 +6,17 @@
     reason = "the header has no headings: its functions say what they require"
 )]
 
+mod ask;
 mod client;
 mod closer;
+mod ending;
 mod error;
 mod handle;
 mod link;
+mod publish;
 mod ready;
 mod server;
 mod service;
+mod serving;
+mod subscribe;
 mod text;
-mod topic;

@@ -5,7 +5,6 @@
 //! and take it out of the loop before the handle is freed, which closes it.
 
 use std::ffi::c_int;
-use std::ops::{Deref, DerefMut};
 use std::os::fd::AsRawFd;
 
 use bus::{Readiness, Ready};
@@ -34,19 +33,5 @@ impl<T: Ready> Waits<T> {
     pub(crate) fn arm(&mut self, to: Place<bool>) -> Result<(), Failure> {
         to.put(self.end.arm()?);
         Ok(())
-    }
-}
-
-impl<T> Deref for Waits<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.end
-    }
-}
-
-impl<T> DerefMut for Waits<T> {
-    fn deref_mut(&mut self) -> &mut T {
-        &mut self.end
     }
 }

@@ -52,17 +52,19 @@ impl From<&Peer> for ringpost_peer {
     }
 }
 
-/// A text in an array, with a NUL behind it. What does not fit is cut off; names and topics always fit.
+/// A text in an array, with a NUL behind it. What does not fit is cut off, between characters; names and
+/// topics always fit.
 pub(crate) fn fill<const SIZE: usize>(text: &str) -> [c_char; SIZE] {
+    let end = (0..=text.len().min(SIZE - 1)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
     let mut filled = [0; SIZE];
-    for (to, from) in filled.iter_mut().zip(text.bytes().take(SIZE - 1)) {
+    for (to, from) in filled.iter_mut().zip(text[..end].bytes()) {
         *to = from as c_char;
     }
     filled
 }
 
 /// Writes a key as text: 32 digits and letters and a NUL, which every function that takes a name takes as
-/// well.
+/// well. Does not block.
 ///
 /// Requires: `key` points to a key, `text` to 33 bytes of the caller's.
 #[unsafe(no_mangle)]
@@ -110,17 +112,26 @@ pub(crate) unsafe fn text<'a>(text: *const c_char, what: &str) -> Result<&'a str
 /// The pointer is NULL or points to `len` bytes, which nobody changes for `'a`.
 #[inline]
 pub(crate) unsafe fn bytes<'a>(data: *const c_void, len: usize) -> Result<&'a [u8], Failure> {
+    // SAFETY: the caller's promise.
+    unsafe { slice(data.cast(), len, "the data") }
+}
+
+/// # Safety
+///
+/// The pointer is NULL or points to `len` values, which nobody changes for `'a`.
+#[inline]
+pub(crate) unsafe fn slice<'a, T>(data: *const T, len: usize, what: &str) -> Result<&'a [T], Failure> {
     if len == 0 {
         return Ok(&[]);
     }
     if data.is_null() {
-        return Err(null("the data"));
+        return Err(null(what));
     }
-    if isize::try_from(len).is_err() {
-        return Err(Failure::new(RINGPOST_INVALID_ARGUMENT, "no data is that long"));
+    if len > isize::MAX as usize / size_of::<T>() {
+        return Err(Failure::new(RINGPOST_INVALID_ARGUMENT, format_args!("{what} cannot be that long")));
     }
     // SAFETY: the caller's promise; it is not longer than memory can be.
-    Ok(unsafe { std::slice::from_raw_parts(data.cast(), len) })
+    Ok(unsafe { std::slice::from_raw_parts(data, len) })
 }
 
 /// Where a result goes.

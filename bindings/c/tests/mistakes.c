@@ -1,29 +1,11 @@
 /* Each mistake that can be known gets its code: NULL, wrong handles, handles that were freed, a handle that is
  * in use, bad text, limits. Run by `test` with and without AddressSanitizer, and by valgrind. */
-#include "../examples/common.h"
+#include "expect.h"
 
 #include <pthread.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define EXPECT(code, call)                                                                               \
-    do {                                                                                                 \
-        ringpost_status got = (call);                                                                    \
-        if (got != (code)) {                                                                             \
-            fprintf(stderr, "line %d: %s gave %d, not %d: %s\n", __LINE__, #call, (int)got, (int)(code), \
-                    ringpost_error_text());                                                              \
-            exit(1);                                                                                     \
-        }                                                                                                \
-    } while (0)
-
-#define CHECK(holds)                                                   \
-    do {                                                               \
-        if (!(holds)) {                                                \
-            fprintf(stderr, "line %d: not %s\n", __LINE__, #holds);    \
-            exit(1);                                                   \
-        }                                                              \
-    } while (0)
 
 static const char *path;
 static ringpost_client *shared;
@@ -47,6 +29,12 @@ static int failing(void *context, const ringpost_request *request, ringpost_resp
         ringpost_status status = ringpost_response_write(response, much, room + 1);
         free(much);
         return status == RINGPOST_TOO_LARGE ? 0 : 1;
+    }
+    if (request->len == 4) {
+        char text[2 * RINGPOST_ERROR_TEXT_SIZE + 1];
+        for (int i = 0; i < RINGPOST_ERROR_TEXT_SIZE; i++)
+            memcpy(text + 2 * i, "\xc3\xa9", 3);
+        return ringpost_response_fail(response, text) != RINGPOST_OK;
     }
     return ringpost_response_write(response, request->peer.name, strlen(request->peer.name)) != RINGPOST_OK;
 }
@@ -85,9 +73,21 @@ int main(int argc, char **argv) {
     /* No server, and a server twice. */
     EXPECT(RINGPOST_NO_SERVER, ringpost_register(path, "alice", SECOND, &client));
     CHECK(client == NULL && strstr(ringpost_error_text(), path) != NULL);
-    EXPECT(RINGPOST_OK, ringpost_server_start(path, failing, &released, release, &server));
-    EXPECT(RINGPOST_SYSTEM, ringpost_server_start(path, failing, &released, release, &second));
+    EXPECT(RINGPOST_OK, ringpost_server_start(path, NULL, failing, &released, release, &server));
+    EXPECT(RINGPOST_SYSTEM, ringpost_server_start(path, NULL, failing, &released, release, &second));
     CHECK(released == 1);
+
+    /* Options. */
+    ringpost_server_options options = {.max_clients = 1};
+    EXPECT(RINGPOST_INVALID_ARGUMENT, ringpost_server_start(path, &options, failing, &released, release, &second));
+    options.size = sizeof options;
+    options.ring_size = 5;
+    EXPECT(RINGPOST_INVALID_ARGUMENT, ringpost_server_start(path, &options, failing, &released, release, &second));
+    options.ring_size = 0;
+    options.allow_users_len = 1;
+    EXPECT(RINGPOST_NULL_POINTER, ringpost_server_start(path, &options, failing, &released, release, &second));
+    CHECK(released == 4);
+    released = 1;
 
     /* NULL, and bad text. */
     EXPECT(RINGPOST_NULL_POINTER, ringpost_register(path, NULL, SECOND, &client));
@@ -101,12 +101,12 @@ int main(int argc, char **argv) {
     EXPECT(RINGPOST_NULL_POINTER, ringpost_client_call(client, "x", 1, SECOND, NULL, &len));
     EXPECT(RINGPOST_INVALID_ARGUMENT, ringpost_client_call(client, "x", SIZE_MAX, SECOND, &reply, &len));
     EXPECT(RINGPOST_NULL_POINTER, ringpost_client_free(NULL));
-    EXPECT(RINGPOST_NULL_POINTER, ringpost_client_list(client, NULL, NULL));
+    EXPECT(RINGPOST_NULL_POINTER, ringpost_client_list(client, SECOND, NULL, NULL));
     CHECK(reply == &released && len == 5);
 
     /* Wrong handles. */
     EXPECT(RINGPOST_WRONG_HANDLE, ringpost_client_free((ringpost_client *)(void *)server));
-    EXPECT(RINGPOST_WRONG_HANDLE, ringpost_server_stop((ringpost_server *)(void *)client, NULL));
+    EXPECT(RINGPOST_WRONG_HANDLE, ringpost_server_stop((ringpost_server *)(void *)client, SECOND, NULL));
 
     /* Services that fail. */
     EXPECT(RINGPOST_SERVICE_FAILED, ringpost_client_call(client, NULL, 0, SECOND, &reply, &len));
@@ -116,6 +116,11 @@ int main(int argc, char **argv) {
     EXPECT(RINGPOST_RESPONSE_TOO_LARGE, ringpost_client_call(client, "12", 2, SECOND, &reply, &len));
     EXPECT(RINGPOST_OK, ringpost_client_call(client, "123", 3, -1, &reply, &len));
     CHECK(len == 5 && memcmp(reply, "alice", 5) == 0);
+
+    /* A long text is cut between characters. */
+    EXPECT(RINGPOST_SERVICE_FAILED, ringpost_client_call(client, "1234", 4, SECOND, &reply, &len));
+    CHECK(strlen(ringpost_error_text()) == RINGPOST_ERROR_TEXT_SIZE - 2);
+    CHECK(strcmp(ringpost_error_text() + RINGPOST_ERROR_TEXT_SIZE - 4, "\xc3\xa9") == 0);
 
     /* Sizes and times. */
     size_t max_call, max_message;
@@ -131,13 +136,13 @@ int main(int argc, char **argv) {
     EXPECT(RINGPOST_OK, ringpost_client_submit(client, "123", 3));
     EXPECT(RINGPOST_OK, ringpost_client_response(client, SECOND, &reply, &len));
     CHECK(len == 5);
-    EXPECT(RINGPOST_NOT_FOUND, ringpost_client_look_up(client, "nobody", &key));
+    EXPECT(RINGPOST_NOT_FOUND, ringpost_client_look_up(client, "nobody", SECOND, &key));
     EXPECT(RINGPOST_TIMED_OUT, ringpost_client_wait_for(client, "nobody", 1000, &key));
     EXPECT(RINGPOST_NOT_FOUND, ringpost_client_send(client, "nobody", "x", 1, SECOND));
     int found = 0;
     EXPECT(RINGPOST_OK, ringpost_register(path, "bob", SECOND, &other));
-    EXPECT(RINGPOST_OK, ringpost_client_list(client, count, &found));
-    EXPECT(RINGPOST_OK, ringpost_client_list(client, stop, &found));
+    EXPECT(RINGPOST_OK, ringpost_client_list(client, SECOND, count, &found));
+    EXPECT(RINGPOST_OK, ringpost_client_list(client, SECOND, stop, &found));
     CHECK(found == 3);
 
     /* A full inbox. */
@@ -156,9 +161,12 @@ int main(int argc, char **argv) {
     EXPECT(RINGPOST_OK, ringpost_client_closer(other, &closer));
     pthread_t thread;
     pthread_create(&thread, NULL, receiver, NULL);
-    while ((status = ringpost_client_key(other, &key)) == RINGPOST_OK)
+    while ((status = ringpost_client_recv(other, 0, &message)) == RINGPOST_TIMED_OUT)
         usleep(100);
     CHECK(status == RINGPOST_IN_USE);
+    int fd;
+    EXPECT(RINGPOST_IN_USE, ringpost_client_inbox_readiness(other, &fd));
+    EXPECT(RINGPOST_OK, ringpost_client_call(other, "123", 3, SECOND, &reply, &len)); /* the other half */
     EXPECT(RINGPOST_IN_USE, ringpost_client_free(other));
     EXPECT(RINGPOST_OK, ringpost_closer_close(closer));
     pthread_join(thread, NULL);
@@ -185,11 +193,11 @@ int main(int argc, char **argv) {
     CHECK(ended == 0);
 
     ringpost_server_summary done;
-    EXPECT(RINGPOST_OK, ringpost_server_stop(server, &done));
-    CHECK(released == 2 && done.registered == 2 && done.calls == 6 && done.abandoned == 0);
+    EXPECT(RINGPOST_OK, ringpost_server_stop(server, -1, &done));
+    CHECK(released == 2 && done.registered == 2 && done.calls == 8 && done.abandoned == 0);
     EXPECT(RINGPOST_DISCONNECTED, ringpost_client_recv(client, -1, &message));
-    EXPECT(RINGPOST_NOT_SENT, ringpost_client_unregister(client));
-    EXPECT(RINGPOST_FREED_HANDLE, ringpost_client_unregister(client));
+    EXPECT(RINGPOST_NOT_SENT, ringpost_client_unregister(client, SECOND));
+    EXPECT(RINGPOST_FREED_HANDLE, ringpost_client_unregister(client, SECOND));
     puts("mistakes: each got its code");
     return 0;
 }

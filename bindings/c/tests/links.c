@@ -1,0 +1,128 @@
+/* Links that are accepted or refused by hand, and ends that services hold up. */
+#include "expect.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *path;
+static int entered[2], leave[2]; /* pipes: a service says that it runs, and waits until it may return */
+static int released;
+
+static void release(void *context) {
+    ++*(int *)context;
+}
+
+static int slow(void *context, const ringpost_request *request, ringpost_response *response) {
+    char byte = 0;
+    (void)context;
+    if (request->len == 0)
+        return 0;
+    if (write(entered[1], &byte, 1) != 1 || read(leave[0], &byte, 1) != 1)
+        return 1;
+    return ringpost_response_write(response, "late", 4) != RINGPOST_OK;
+}
+
+/* Asks for three links. */
+static void *caller(void *unused) {
+    ringpost_client *client;
+    ringpost_link *link;
+    const void *reply;
+    size_t len;
+    (void)unused;
+    EXPECT(RINGPOST_OK, ringpost_register(path, "caller", SECOND, &client));
+    EXPECT(RINGPOST_REFUSED, ringpost_connect(client, "server", -1, false, &link));
+    CHECK(strstr(ringpost_error_text(), "not you") != NULL);
+    EXPECT(RINGPOST_GONE, ringpost_connect(client, "server", -1, false, &link));
+    EXPECT(RINGPOST_OK, ringpost_connect(client, "server", -1, false, &link));
+    EXPECT(RINGPOST_OK, ringpost_link_call(link, NULL, 0, -1, &reply, &len));
+    CHECK(len == 0);
+    EXPECT(RINGPOST_OK, ringpost_link_free(link));
+    EXPECT(RINGPOST_OK, ringpost_client_unregister(client, SECOND));
+    return NULL;
+}
+
+static void drain(int pipe) {
+    char byte;
+    CHECK(read(pipe, &byte, 1) == 1);
+}
+
+int main(int argc, char **argv) {
+    if (argc != 2)
+        return 2;
+    path = argv[1];
+    ringpost_server *server;
+    ringpost_client *client;
+    ringpost_listener *listener;
+    ringpost_incoming *incoming;
+    ringpost_responder *responder;
+    ringpost_peer peer;
+    pthread_t thread;
+    CHECK(pipe(entered) == 0 && pipe(leave) == 0);
+    EXPECT(RINGPOST_OK, ringpost_server_start(path, NULL, slow, &released, release, &server));
+    EXPECT(RINGPOST_OK, ringpost_register(path, "server", SECOND, &client));
+    EXPECT(RINGPOST_OK, ringpost_listen(client, SECOND, &listener));
+    EXPECT(RINGPOST_TIMED_OUT, ringpost_listener_accept(listener, 0, &incoming));
+    EXPECT(RINGPOST_TIMED_OUT, ringpost_listener_accept(listener, MILLISECOND, &incoming));
+
+    /* By who calls. */
+    pthread_create(&thread, NULL, caller, NULL);
+    EXPECT(RINGPOST_OK, ringpost_listener_accept(listener, -1, &incoming));
+    EXPECT(RINGPOST_OK, ringpost_incoming_peer(incoming, &peer));
+    CHECK(strcmp(peer.name, "caller") == 0 && peer.pid == (uint32_t)getpid() && peer.uid == geteuid());
+    EXPECT(RINGPOST_NULL_POINTER, ringpost_incoming_refuse(incoming, NULL));
+    EXPECT(RINGPOST_NULL_POINTER, ringpost_incoming_accept(incoming, false, NULL));
+    EXPECT(RINGPOST_WRONG_HANDLE, ringpost_listener_free((ringpost_listener *)(void *)incoming));
+    EXPECT(RINGPOST_OK, ringpost_incoming_refuse(incoming, "not you"));
+    EXPECT(RINGPOST_FREED_HANDLE, ringpost_incoming_refuse(incoming, "not you"));
+    EXPECT(RINGPOST_OK, ringpost_listener_accept(listener, -1, &incoming));
+    EXPECT(RINGPOST_OK, ringpost_incoming_free(incoming));
+    EXPECT(RINGPOST_OK, ringpost_listener_accept(listener, -1, &incoming));
+    EXPECT(RINGPOST_OK, ringpost_incoming_accept(incoming, false, &responder));
+    EXPECT(RINGPOST_FREED_HANDLE, ringpost_incoming_peer(incoming, &peer));
+    EXPECT(RINGPOST_OK, ringpost_responder_peer(responder, &peer));
+    CHECK(strcmp(peer.name, "caller") == 0);
+    EXPECT(RINGPOST_OK, ringpost_responder_serve(responder, slow, NULL)); /* until the caller ends the link */
+    EXPECT(RINGPOST_OK, ringpost_responder_free(responder));
+    pthread_join(thread, NULL);
+
+    /* A serving whose service does not return is waited for as long as one likes. */
+    ringpost_serving *serving;
+    ringpost_client *other;
+    ringpost_link *link;
+    int served = 0;
+    EXPECT(RINGPOST_NULL_POINTER, ringpost_listener_serve(listener, NULL, &served, release, &serving));
+    EXPECT(RINGPOST_OK, ringpost_listener_serve(listener, slow, &served, release, &serving));
+    EXPECT(RINGPOST_FREED_HANDLE, ringpost_listener_free(listener));
+    EXPECT(RINGPOST_OK, ringpost_register(path, "other", SECOND, &other));
+    EXPECT(RINGPOST_OK, ringpost_connect(other, "server", SECOND, false, &link));
+    EXPECT(RINGPOST_OK, ringpost_link_submit(link, "x", 1));
+    drain(entered[0]);
+    EXPECT(RINGPOST_TIMED_OUT, ringpost_serving_stop(serving, MILLISECOND));
+    EXPECT(RINGPOST_TIMED_OUT, ringpost_serving_stop(serving, 0));
+    CHECK(served == 0);
+    CHECK(write(leave[1], "x", 1) == 1);
+    EXPECT(RINGPOST_OK, ringpost_serving_stop(serving, -1));
+    EXPECT(RINGPOST_FREED_HANDLE, ringpost_serving_stop(serving, -1));
+    CHECK(served == 1);
+    EXPECT(RINGPOST_OK, ringpost_link_free(link));
+
+    /* So is a server. */
+    uint32_t clients;
+    ringpost_server_summary done;
+    EXPECT(RINGPOST_OK, ringpost_server_clients(server, &clients));
+    CHECK(clients == 2);
+    EXPECT(RINGPOST_OK, ringpost_client_submit(other, "x", 1));
+    drain(entered[0]);
+    EXPECT(RINGPOST_TIMED_OUT, ringpost_server_stop(server, MILLISECOND, &done));
+    EXPECT(RINGPOST_SHUTTING_DOWN, ringpost_server_clients(server, &clients));
+    EXPECT(RINGPOST_OK, ringpost_server_shutdown(server));
+    CHECK(write(leave[1], "x", 1) == 1);
+    EXPECT(RINGPOST_OK, ringpost_server_stop(server, -1, &done));
+    EXPECT(RINGPOST_FREED_HANDLE, ringpost_server_stop(server, -1, &done));
+    CHECK(released == 1 && done.registered == 3 && done.calls == 1 && done.abandoned == 0);
+    EXPECT(RINGPOST_OK, ringpost_client_free(client));
+    EXPECT(RINGPOST_OK, ringpost_client_free(other));
+    puts("links: as the header says");
+    return 0;
+}
