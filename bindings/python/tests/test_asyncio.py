@@ -1,59 +1,188 @@
-"""asyncio: calls at once, messages, samples, cancellation, ends."""
+"""asyncio, with its own loop and with uvloop: calls at once, messages, samples, cancellation, ends."""
 
 import asyncio
+import random
+import threading
 
 import pytest
-from ringpost import aio, errors
+import uvloop
+from conftest import PATIENCE
+from ringpost import Server, aio, errors
 
-PATIENCE = 30
-
-
-def run(main):
-    return asyncio.run(asyncio.wait_for(main, PATIENCE))
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
-def test_many_calls_at_once(path, server):
+@pytest.fixture(params=LOOPS.values(), ids=LOOPS.keys())
+def run(request):
+    def run(main):
+        with asyncio.Runner(loop_factory=request.param) as runner:
+            return runner.run(asyncio.wait_for(main, PATIENCE))
+
+    return run
+
+
+async def rounds(number):
+    """Lets the loop turn so often."""
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+async def cancelled(task):
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def test_many_calls_at_once(run, path, server):
     async def main():
         async with aio.Client("alice", path) as alice:
             requests = [b"%d" % number for number in range(20_000)]
             assert await asyncio.gather(*map(alice.call, requests)) == requests
-            with pytest.raises(errors.ServiceFailed):
+            with pytest.raises(errors.ServiceFailed, match="as asked"):
                 await alice.call(b"fail")
             with pytest.raises(errors.TooLarge):
                 await alice.call(bytes(1 << 20))
+            with pytest.raises(TypeError):
+                await alice.call("text")
             assert await alice.call(b"who") == b"alice"
+            assert alice.name == "alice" and alice.key == alice.client.key and alice.closed is None
 
     run(main())
 
 
-def test_messages_and_cancellation(path, server):
+def test_failures_among_calls_are_told_to_whoever_made_them(run, path, server):
+    async def main():
+        async with aio.Client("alice", path) as alice:
+            requests = [b"fail" if number % 3 == 0 else b"%d" % number for number in range(1000)]
+            answers = await asyncio.gather(*map(alice.call, requests), return_exceptions=True)
+            for request, answer in zip(requests, answers, strict=True):
+                assert isinstance(answer, errors.ServiceFailed) if request == b"fail" else answer == request
+
+    run(main())
+
+
+def test_messages_and_cancellation(run, path, server):
     async def main():
         async with aio.Client("alice", path) as alice, aio.Client("bob", path) as bob:
             waiting = asyncio.ensure_future(bob.recv())
-            await asyncio.sleep(0)
-            waiting.cancel()
-            await asyncio.gather(waiting, return_exceptions=True)
+            await rounds(1)
+            await cancelled(waiting)
             call = asyncio.ensure_future(alice.call(b"forgotten"))
-            await asyncio.sleep(0)
-            call.cancel()
+            await rounds(1)
+            await cancelled(call)
             await asyncio.gather(alice.send("bob", b"one"), alice.call(b"between"), alice.send("bob", b"two"))
             assert [(await bob.recv()).payload for _ in range(2)] == [b"one", b"two"]
             assert await alice.call(b"last") == b"last"
             # Who waits already is woken, each time.
             for number in range(20):
-                waiting = asyncio.ensure_future(bob.recv())
-                await asyncio.sleep(0)
+                waiting = asyncio.ensure_future(anext(bob))
+                await rounds(1)
                 await alice.send("bob", b"%d" % number)
                 assert (await waiting).payload == b"%d" % number
 
     run(main())
 
 
-def test_samples(path, server):
+def test_a_cancelled_receiver_takes_nothing_with_it(run, path, server):
     async def main():
         async with aio.Client("alice", path) as alice, aio.Client("bob", path) as bob:
-            async with bob.subscribe("prices/*") as prices:
-                publisher = alice.publish("prices/AAPL")
+            # Cancelled when the message is not noticed yet, when it is, and when it was handed over.
+            for number in range(8):
+                first, second = asyncio.ensure_future(bob.recv()), asyncio.ensure_future(bob.recv())
+                await rounds(2)
+                await alice.send("bob", b"%d" % number)
+                await rounds(number)
+                if not first.done():
+                    await cancelled(first)
+                    assert (await second).payload == b"%d" % number
+                else:
+                    assert (await first).payload == b"%d" % number
+                    await cancelled(second)
+
+    run(main())
+
+
+def test_cancellation_at_random(run, path, server):
+    async def main():
+        chance = random.Random(22)
+        sent, got = [], []
+
+        async def call(client, number):
+            assert await client.call(b"%d" % number) == b"%d" % number
+
+        async def send(client, number):
+            await client.send("bob", b"%d" % number)
+            sent.append(number)
+
+        async def recv(client):
+            got.append(int((await client.recv()).payload))
+
+        async with aio.Client("alice", path) as alice, aio.Client("bob", path) as bob:
+            sending, receiving = [], []
+            for number in range(2000):
+                if (kind := chance.choice([call, send, recv])) is recv:
+                    receiving.append(asyncio.ensure_future(recv(bob)))
+                else:
+                    sending.append(asyncio.ensure_future(kind(alice, number)))
+                if chance.random() < 0.3:
+                    chance.choice(sending + receiving).cancel()
+                if chance.random() < 0.2:
+                    await rounds(1)
+            results = await asyncio.gather(*sending, return_exceptions=True)
+            assert [result for result in results if isinstance(result, Exception)] == []
+            receiving += [asyncio.ensure_future(recv(bob)) for _ in sending]
+            await alice.send("bob", b"-1")
+            while -1 not in got:
+                await rounds(1)
+            for task in receiving:
+                await cancelled(task)
+            assert bob.client.try_recv() is None
+        # Whatever was acknowledged came once, in order. What was cancelled may have come.
+        got.remove(-1)
+        assert got == sorted(set(got)) and set(sent) <= set(got)
+
+    run(main())
+
+
+
+def test_tasks_that_never_wait_let_others_run(run, path, server):
+    async def main():
+        async with aio.Client("alice", path) as alice:
+            stop = asyncio.Event()
+            calls = 0
+
+            async def call():
+                nonlocal calls
+                while not stop.is_set():
+                    await alice.call(b"")
+                    calls += 1
+
+            calling = asyncio.ensure_future(call())
+            await rounds(100)
+            stop.set()
+            await calling
+            assert calls > 0
+
+            for _ in range(1000):
+                await alice.send("alice", b"")
+            received = 0
+
+            async def recv():
+                nonlocal received
+                async for _ in alice:
+                    received += 1
+
+            receiving = asyncio.ensure_future(recv())
+            await rounds(3)
+            assert received < 1000
+            await cancelled(receiving)
+
+    run(main())
+
+
+def test_samples(run, path, server):
+    async def main():
+        async with aio.Client("alice", path) as alice, aio.Client("bob", path) as bob:
+            async with bob.subscribe("prices/*") as prices, alice.publish("prices/AAPL") as publisher:
 
                 async def publish():
                     for number in range(100):
@@ -72,16 +201,131 @@ def test_samples(path, server):
     run(main())
 
 
-def test_an_end_ends_what_waits(path, server):
+def test_a_reliable_publisher_waits_for_room(run, path, server):
+    async def main():
+        async with aio.Client("alice", path) as alice, aio.Client("bob", path) as bob:
+            jobs = bob.subscribe("jobs", policy="reliable")
+            async with alice.publish("jobs", reliable=PATIENCE, ring_size=4096) as publisher:
+
+                async def publish():
+                    for number in range(1000):
+                        await publisher.send(b"%100d" % number)
+
+                publishing = asyncio.ensure_future(publish())
+                await rounds(50)
+                assert not publishing.done()
+                assert [int((await jobs.recv()).payload) for _ in range(1000)] == list(range(1000))
+                await publishing
+            jobs.close()
+
+    run(main())
+
+
+def test_links(run, path, server):
+    async def main():
+        async with aio.Client("alice", path) as alice, aio.Client("bob", path) as bob:
+            with bob.client.serve(lambda request, peer: peer.name.encode() + b": " + request):
+                async with alice.connect("bob") as link:
+                    assert link.peer.name == "bob"
+                    assert await link.call(b"one") == b"alice: one"
+                    await asyncio.to_thread(server.stop)
+                    answers = await asyncio.gather(*(link.call(b"%d" % number) for number in range(3000)))
+                    assert answers == [b"alice: %d" % number for number in range(3000)]
+                    assert link.closed is None
+                with pytest.raises(errors.Disconnected):
+                    await link.call(b"")
+
+    run(main())
+
+
+def test_an_end_ends_what_waits(run, path, server):
     async def main():
         alice = aio.Client("alice", path)
-        waiting = asyncio.ensure_future(alice.recv())
-        await asyncio.sleep(0)
+        waiting = [asyncio.ensure_future(alice.recv()) for _ in range(3)]
+        await rounds(2)
         await asyncio.to_thread(server.stop)
-        with pytest.raises(errors.Disconnected):
-            await waiting
+        for task in waiting:
+            with pytest.raises(errors.Disconnected) as caught:
+                await task
+            assert caught.value.reason == "shutdown"
         with pytest.raises(errors.Disconnected):
             await alice.call(b"")
+        with pytest.raises(errors.Disconnected):
+            await alice.send("bob", b"")
+        assert alice.closed == "shutdown"
         alice.close()
 
     run(main())
+
+
+def test_closing_ends_what_waits(run, path):
+    go_on = threading.Event()
+
+    def service(request, peer):
+        go_on.wait(PATIENCE)
+        return request
+
+    async def main():
+        alice = aio.Client("alice", path)
+        prices = alice.subscribe("prices")
+        waiting = [asyncio.ensure_future(task) for task in (alice.recv(), alice.recv(), prices.recv())]
+        calls = [asyncio.ensure_future(alice.call(b"x" * 1000)) for _ in range(1000)]
+        await rounds(10)
+        prices.close()
+        go_on.set()
+        alice.close()
+        alice.close()
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        ended = [result for result in results if isinstance(result, errors.Disconnected)]
+        # There was no room for all of them: some cannot have been executed.
+        assert {result.may_have_executed for result in ended} >= {False}
+        assert len({id(result) for result in ended}) == len(ended)
+        for task in waiting:
+            with pytest.raises(errors.Disconnected):
+                await task
+
+    with Server(path, service):
+        run(main())
+
+
+def test_an_end_that_nobody_waits_for_leaves_the_loop_alone(run, path, server):
+    async def main():
+        loop = asyncio.get_running_loop()
+        woken = 0
+        add_reader = loop.add_reader
+
+        def counted(descriptor, look, *arguments):
+            def look_and_count():
+                nonlocal woken
+                woken += 1
+                look(*arguments)
+
+            add_reader(descriptor, look_and_count)
+
+        class Counting:
+            """The loop, with what its descriptors wake counted."""
+
+            def __getattr__(self, name):
+                return counted if name == "add_reader" else getattr(loop, name)
+
+        async with aio.Client("alice", path) as alice, aio.Client("bob", path) as bob:
+            prices = bob.subscribe("prices")
+            alice._calls._loop = bob._inbox._watch._loop = prices._samples._watch._loop = Counting()
+            for waits in (bob.recv, prices.recv):
+                task = asyncio.ensure_future(waits())
+                await rounds(2)
+                await cancelled(task)
+            await alice.call(b"slowly")
+            await alice.send("bob", b"which nobody takes")
+            await asyncio.to_thread(server.stop)
+            await rounds(200)
+            assert woken <= 20
+
+    run(main())
+
+
+def test_it_needs_a_loop(path, server):
+    for make in (lambda: aio.Client("alice", path),):
+        with pytest.raises(RuntimeError):
+            make()
+    assert server.clients() == []

@@ -46,7 +46,7 @@ the service failed: this is no order: Expected `int`, got `str` - at `$.count`
 
 @pytest.mark.parametrize("name", PRINTED)
 def test_it_prints_what_it_should(start, path, name):
-    process = start(sys.executable, "-W", "error", EXAMPLES / f"{name}.py", path)
+    process = start(sys.executable, EXAMPLES / f"{name}.py", path)
     out, _ = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (0, PRINTED[name])
 
