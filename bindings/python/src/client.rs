@@ -26,11 +26,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A client of the bus, registered under a name.
 ///
-/// Several threads may use it: one can receive while another calls. Two that call take turns. A ``with`` statement ends the
-/// registration. In a forked child every operation raises ``Forked``: register a client of its own there.
+/// Several threads may use it: one can receive while another calls. Two that call take turns. A ``with``
+/// statement ends the registration. In a forked child every operation raises ``Forked``: register a client of
+/// its own there.
 ///
-/// >>> with ringpost.Server(path, service=lambda request, peer: request.upper()), ringpost.Client("alice", path) as alice:
-/// ...     alice.call(b"hello")
+/// >>> with ringpost.Server(path, service=lambda request, peer: request.upper()):
+/// ...     with ringpost.Client("alice", path) as alice:
+/// ...         alice.call(b"hello")
 /// b'HELLO'
 #[pyclass(frozen, weakref, module = "ringpost")]
 pub struct Client {
@@ -64,8 +66,9 @@ fn address(to: &str) -> PyResult<Address> {
 
 #[pymethods]
 impl Client {
-    /// Registers with the server whose socket is at ``path``, or at the default path. Waits until the server has answered,
-    /// ``timeout`` seconds at most. ``wait`` says how long its threads look before they sleep.
+    /// Registers with the server whose socket is at ``path``, or at the default path. Waits until the server
+    /// has answered, ``timeout`` seconds at most. ``wait`` says how long its threads look before they
+    /// sleep.
     #[new]
     #[pyo3(signature = (name, path=None, *, timeout=5.0, wait="adaptive"))]
     fn new(py: Python<'_>, name: &str, path: Option<PathBuf>, timeout: f64, wait: &str) -> PyResult<Client> {
@@ -84,8 +87,9 @@ impl Client {
         })
     }
 
-    /// Calls the server's service and returns its response. Waits ``timeout`` seconds at most; ``None``: as long as it
-    /// takes. After ``TimedOut`` the call may have been executed, and the client can be used as before.
+    /// Calls the server's service and returns its response. Waits ``timeout`` seconds at most; ``None``: as
+    /// long as it takes. After ``TimedOut`` the call may have been executed, and the client can be used
+    /// as before.
     #[pyo3(signature = (request, timeout=None))]
     fn call<'py>(
         &self,
@@ -107,7 +111,7 @@ impl Client {
     /// As ``submit``, but never waits: raises ``Full`` if there is no room.
     fn try_submit(&self, py: Python<'_>, request: &Bound<'_, PyAny>) -> PyResult<()> {
         let request = Payload::of(request)?;
-        self.calls.with(py, &Limit::NONE, |calls| calls.try_submit(py, request.bytes()))
+        self.calls.with(py, &Limit::none(), |calls| calls.try_submit(py, request.bytes()))
     }
 
     /// Waits for the response to the oldest submitted call. After ``TimedOut`` it is still outstanding.
@@ -119,17 +123,17 @@ impl Client {
 
     /// As ``response``, but never waits: ``None`` if it is not there yet.
     fn try_response<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        self.calls.with(py, &Limit::NONE, |calls| calls.try_response(py))
+        self.calls.with(py, &Limit::none(), |calls| calls.try_response(py))
     }
 
     /// How many submitted calls have responses that were not collected yet.
     #[getter]
     fn outstanding(&self, py: Python<'_>) -> PyResult<usize> {
-        self.calls.with(py, &Limit::NONE, |calls| Ok(calls.outstanding()))
+        self.calls.with(py, &Limit::none(), |calls| Ok(calls.outstanding()))
     }
 
-    /// Sends a message to another client, by its name or its key, and waits for room in its inbox. A message that waits
-    /// looks for room every few milliseconds.
+    /// Sends a message to another client, by its name or its key, and waits for room in its inbox. A message
+    /// that waits looks for room every few milliseconds.
     #[pyo3(signature = (to, message, timeout=None))]
     fn send(
         &self,
@@ -144,7 +148,7 @@ impl Client {
             calls.settle(py, &limit)?;
             let mut backoff = Backoff::new();
             loop {
-                match py.detach(|| calls.line.try_send(to.clone(), message)) {
+                match py.detach(|| calls.line.try_send(to, message)) {
                     Err(SendError::InboxFull) => {
                         if !backoff.sleep(py, &limit)? {
                             return Err(timed_out(
@@ -162,8 +166,8 @@ impl Client {
     fn try_send(&self, py: Python<'_>, to: &str, message: &Bound<'_, PyAny>) -> PyResult<()> {
         let (message, to) = (Payload::of(message)?, address(to)?);
         let message = message.bytes();
-        self.calls.with(py, &Limit::NONE, |calls| {
-            calls.settle(py, &Limit::NONE)?;
+        self.calls.with(py, &Limit::none(), |calls| {
+            calls.settle(py, &Limit::none())?;
             py.detach(|| calls.line.try_send(to, message)).map_err(Raise::raise)
         })
     }
@@ -180,7 +184,7 @@ impl Client {
 
     /// The next message, or ``None`` if there is none now. Never waits.
     fn try_recv(&self, py: Python<'_>) -> PyResult<Option<Message>> {
-        self.inbox.with(py, &Limit::NONE, |letters| {
+        self.inbox.with(py, &Limit::none(), |letters| {
             let found = py.detach(|| letters.inbox.try_recv()).map_err(Raise::raise)?;
             found.map(|found| message(py, &found)).transpose()
         })
@@ -198,8 +202,7 @@ impl Client {
         let (limit, name) = (Limit::new(timeout)?, address(name)?);
         self.calls.with(py, &limit, |calls| {
             calls.settle(py, &limit)?;
-            until(py, &limit, |time| py.detach(|| calls.line.wait_for(name.clone(), time)))
-                .map(|key| key.to_string())
+            until(py, &limit, |time| py.detach(|| calls.line.wait_for(name, time))).map(|key| key.to_string())
         })
     }
 
@@ -217,17 +220,17 @@ impl Client {
     /// The most bytes of a call, and of its response.
     #[getter]
     fn max_call(&self, py: Python<'_>) -> PyResult<usize> {
-        self.calls.with(py, &Limit::NONE, |calls| Ok(calls.line.limits().max_call))
+        self.calls.with(py, &Limit::none(), |calls| Ok(calls.line.limits().max_call))
     }
 
     /// The most bytes of a message.
     #[getter]
     fn max_message(&self, py: Python<'_>) -> PyResult<usize> {
-        self.calls.with(py, &Limit::NONE, |calls| Ok(calls.line.limits().max_message))
+        self.calls.with(py, &Limit::none(), |calls| Ok(calls.line.limits().max_message))
     }
 
-    /// Opens a link to a client that serves, by its name or its key: calls to it that the server does not see.
-    /// ``arms``: it can wait in an event loop. ``ring_size`` in bytes, a power of two.
+    /// Opens a link to a client that serves, by its name or its key: calls to it that the server does not
+    /// see. ``arms``: it can wait in an event loop. ``ring_size`` in bytes, a power of two.
     #[pyo3(signature = (to, timeout=5.0, *, arms=false, ring_size=None))]
     fn connect(
         &self,
@@ -252,11 +255,12 @@ impl Client {
         })
     }
 
-    /// Serves the links that others open to this client: calls ``service(request, peer)`` for each call, on a thread for each
-    /// link. What it returns, ``bytes`` or another buffer or ``None``, is the response. Keep the result: it ends with it.
+    /// Serves the links that others open to this client: calls ``service(request, peer)`` for each call, on a
+    /// thread for each link. What it returns, ``bytes`` or another buffer or ``None``, is the response.
+    /// Keep the result: it ends with it.
     fn serve(&self, py: Python<'_>, service: Py<PyAny>) -> PyResult<Serving> {
-        self.calls.with(py, &Limit::NONE, |calls| {
-            calls.settle(py, &Limit::NONE)?;
+        self.calls.with(py, &Limit::none(), |calls| {
+            calls.settle(py, &Limit::none())?;
             let service = service::of(service);
             let handle = py
                 .detach(|| calls.line.listen().and_then(|listener| listener.serve(service)))
@@ -265,8 +269,8 @@ impl Client {
         })
     }
 
-    /// Publishes a topic. ``reliable``: for how many seconds it waits for a reliable subscriber that makes no room, if at all.
-    /// ``ring_size`` in bytes, a power of two; a sample takes at most a quarter of it.
+    /// Publishes a topic. ``reliable``: for how many seconds it waits for a reliable subscriber that makes no
+    /// room, if at all. ``ring_size`` in bytes, a power of two; a sample takes at most a quarter of it.
     #[pyo3(signature = (topic, *, reliable=None, ring_size=None, arms=false))]
     fn publish(
         &self,
@@ -286,16 +290,16 @@ impl Client {
         if arms {
             options = options.arms();
         }
-        self.calls.with(py, &Limit::NONE, |calls| {
-            calls.settle(py, &Limit::NONE)?;
+        self.calls.with(py, &Limit::none(), |calls| {
+            calls.settle(py, &Limit::none())?;
             let publisher = py.detach(|| options.publish(&mut calls.line, topic)).map_err(Raise::raise)?;
             Ok(Publisher::new(publisher))
         })
     }
 
-    /// Subscribes to the topics that match a pattern, such as ``"prices/*"`` or ``"sensors/**"``. ``policy`` says what happens
-    /// if it is too slow: ``"lossy"``, ``"latest"`` or ``"reliable"``. ``history``: begin with so many samples that are still
-    /// there. ``arms``: it can wait in an event loop.
+    /// Subscribes to the topics that match a pattern, such as ``"prices/*"`` or ``"sensors/**"``. ``policy``
+    /// says what happens if it is too slow: ``"lossy"``, ``"latest"`` or ``"reliable"``. ``history``:
+    /// begin with so many samples that are still there. ``arms``: it can wait in an event loop.
     #[pyo3(signature = (pattern, *, policy="lossy", history=0, arms=false))]
     fn subscribe(
         &self,
@@ -315,29 +319,29 @@ impl Client {
         if arms {
             options = options.arms();
         }
-        self.calls.with(py, &Limit::NONE, |calls| {
-            calls.settle(py, &Limit::NONE)?;
+        self.calls.with(py, &Limit::none(), |calls| {
+            calls.settle(py, &Limit::none())?;
             let subscriber =
                 py.detach(|| options.subscribe(&mut calls.line, pattern)).map_err(Raise::raise)?;
             Ok(Subscriber::new(subscriber))
         })
     }
 
-    /// The descriptor by which an event loop waits for responses. Never read from it: look by ``try_response``, then
-    /// ``arm_caller``, then wait until it is readable.
+    /// The descriptor by which an event loop waits for responses. Never read from it: look by
+    /// ``try_response``, then ``arm_caller``, then wait until it is readable.
     fn caller_fileno(&self, py: Python<'_>) -> PyResult<i32> {
-        self.calls.with(py, &Limit::NONE, |calls| calls.descriptor(py))
+        self.calls.with(py, &Limit::none(), |calls| calls.descriptor(py))
     }
 
     /// Announces a wait for responses. ``False``: look again now.
     fn arm_caller(&self, py: Python<'_>) -> PyResult<bool> {
-        self.calls.with(py, &Limit::NONE, |calls| calls.line.arm().map_err(Raise::raise))
+        self.calls.with(py, &Limit::none(), |calls| calls.line.arm().map_err(Raise::raise))
     }
 
     /// The descriptor by which an event loop waits for messages.
     fn inbox_fileno(&self, py: Python<'_>) -> PyResult<i32> {
         use std::os::fd::AsRawFd;
-        self.inbox.with(py, &Limit::NONE, |letters| {
+        self.inbox.with(py, &Limit::none(), |letters| {
             if letters.readiness.is_none() {
                 letters.readiness = Some(py.detach(|| letters.inbox.readiness()).map_err(Raise::raise)?);
             }
@@ -347,7 +351,7 @@ impl Client {
 
     /// Announces a wait for messages. ``False``: look again now.
     fn arm_inbox(&self, py: Python<'_>) -> PyResult<bool> {
-        self.inbox.with(py, &Limit::NONE, |letters| letters.inbox.arm().map_err(Raise::raise))
+        self.inbox.with(py, &Limit::none(), |letters| letters.inbox.arm().map_err(Raise::raise))
     }
 
     /// Why the registration has ended, in a word, or ``None``.
@@ -392,8 +396,8 @@ impl Client {
         py: Python<'_>,
         ask: impl FnOnce(&mut Caller) -> Result<T, CallError> + Send,
     ) -> PyResult<T> {
-        self.calls.with(py, &Limit::NONE, |calls| {
-            calls.settle(py, &Limit::NONE)?;
+        self.calls.with(py, &Limit::none(), |calls| {
+            calls.settle(py, &Limit::none())?;
             py.detach(|| ask(&mut calls.line)).map_err(Raise::raise)
         })
     }

@@ -34,6 +34,15 @@ pub fn timed_out(text: impl Display) -> PyErr {
     exception("TimedOut", text, false)
 }
 
+/// For an end that a view or a grant has for itself.
+pub fn in_use() -> PyErr {
+    exception("InUse", "a view or a grant of this object is open: release, commit or abandon it first", false)
+}
+
+pub fn overrun() -> PyErr {
+    exception("Overrun", ringpost::Overrun, false)
+}
+
 /// `Disconnected`, or `Forked`.
 pub fn disconnected(reason: CloseReason, executed: bool) -> PyErr {
     ended(reason, format_args!("disconnected: {reason}"), executed)
@@ -131,6 +140,8 @@ impl Raise for RegisterError {
             | RegisterError::Untrusted { .. } => "NotAllowed",
             RegisterError::Full(_) | RegisterError::Quota(_) => "Quota",
             RegisterError::TimedOut { .. } => "TimedOut",
+            RegisterError::Refused(_) => "Refused",
+            RegisterError::VersionMismatch { .. } => "VersionMismatch",
             _ => "Error",
         };
         exception(kind, self, false)
@@ -140,16 +151,15 @@ impl Raise for RegisterError {
 impl Raise for ConnectError {
     fn raise(self) -> PyErr {
         let kind = match self {
-            ConnectError::Gone(reason) | ConnectError::ServerGone(reason) => {
-                return ended(reason, self, false);
-            }
+            ConnectError::ServerGone(reason) => return ended(reason, self, false),
+            ConnectError::Gone(_) => "Gone",
             ConnectError::Server(error) => return error.raise(),
             ConnectError::InvalidName(_) => "InvalidName",
             ConnectError::NotFound => "NotFound",
             ConnectError::NotServing => "NotServing",
-            ConnectError::Busy(_) => "Full",
-            ConnectError::Quota(_) => "Quota",
-            ConnectError::NotAllowed(_) | ConnectError::Refused(_) => "NotAllowed",
+            ConnectError::Busy(_) | ConnectError::Quota(_) => "Quota",
+            ConnectError::NotAllowed(_) => "NotAllowed",
+            ConnectError::Refused(_) => "Refused",
             ConnectError::TimedOut => "TimedOut",
             ConnectError::Violation(_) => "Violation",
             _ => "Error",
@@ -162,7 +172,9 @@ impl Raise for ServeError {
     fn raise(self) -> PyErr {
         let kind = match &self {
             ServeError::Disconnected(reason) => return ended(*reason, &self, false),
+            ServeError::Listening => "InUse",
             ServeError::NotAllowed(_) => "NotAllowed",
+            ServeError::Refused(_) => "Refused",
             ServeError::TimedOut => "TimedOut",
             _ => "Error",
         };
@@ -188,6 +200,7 @@ impl Raise for PublishError {
             PublishError::InvalidTopic(_) => "InvalidName",
             PublishError::NotAllowed(_) => "NotAllowed",
             PublishError::Quota(_) => "Quota",
+            PublishError::Refused(_) => "Refused",
             PublishError::Full => "Full",
             PublishError::TooLarge { .. } => "TooLarge",
             PublishError::TimedOut => "TimedOut",
@@ -205,6 +218,7 @@ impl Raise for SubscribeError {
             SubscribeError::InvalidPattern(_) => "InvalidName",
             SubscribeError::NotAllowed(_) => "NotAllowed",
             SubscribeError::Quota(_) => "Quota",
+            SubscribeError::Refused(_) | SubscribeError::NotReliable { .. } => "Refused",
             SubscribeError::TimedOut => "TimedOut",
             _ => "Error",
         };
@@ -215,9 +229,10 @@ impl Raise for SubscribeError {
 impl Raise for SampleError {
     fn raise(self) -> PyErr {
         let kind = match &self {
-            SampleError::Disconnected(reason) => return ended(*reason, &self, false),
+            SampleError::Disconnected(reason) => return ended(*reason, self, false),
             SampleError::TimedOut => "TimedOut",
             SampleError::Evicted { .. } => "Evicted",
+            SampleError::NotReliable { .. } => "Refused",
             SampleError::Violation { .. } => "Violation",
             _ => "Error",
         };

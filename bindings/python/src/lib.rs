@@ -1,13 +1,15 @@
-//! Ringpost for Python: the module `ringpost._ringpost`, which the package `ringpost` shows under its own name.
+//! Ringpost for Python: the module `ringpost._ringpost`, which the package `ringpost` shows under its own
+//! name.
 //!
-//! It uses the library's public interface and nothing else. Every wait lets go of the interpreter's lock, and looks for
-//! signals between times: see `waits`.
+//! It uses the library's public interface and nothing else. Every wait lets go of the interpreter's lock, and
+//! looks for signals between times: see `waits`.
 
 #![deny(unsafe_code)]
 
 mod calls;
 mod client;
 mod errors;
+mod lending;
 mod links;
 mod payload;
 mod records;
@@ -15,6 +17,7 @@ mod server;
 mod service;
 mod topics;
 mod turn;
+mod views;
 mod waits;
 
 use std::path::PathBuf;
@@ -23,8 +26,8 @@ use pyo3::prelude::*;
 
 use errors::Raise;
 
-/// The path of the socket that is used where none is given: ``ringpost/bus.sock`` in ``$XDG_RUNTIME_DIR``, or else
-/// ``/tmp/ringpost-UID/bus.sock``.
+/// The path of the socket that is used where none is given: ``ringpost/bus.sock`` in ``$XDG_RUNTIME_DIR``, or
+/// else ``/tmp/ringpost-UID/bus.sock``.
 #[pyfunction]
 fn default_path() -> PyResult<PathBuf> {
     ringpost::default_path().map_err(Raise::raise)
@@ -43,5 +46,7 @@ fn _ringpost(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<server::Server>()?;
     module.add_class::<topics::Publisher>()?;
     module.add_class::<topics::Subscriber>()?;
+    module.add_class::<views::Grant>()?;
+    module.add_class::<views::View>()?;
     Ok(())
 }

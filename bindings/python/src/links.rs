@@ -14,10 +14,10 @@ use crate::waits::{Backoff, Limit};
 
 /// A link to a client that serves: ``Client.connect``. It goes on when the server ends.
 ///
-/// >>> with ringpost.Server(path), ringpost.Client("bob", path) as bob, ringpost.Client("alice", path) as alice:
-/// ...     with bob.serve(lambda request, peer: b"hello " + request):
-/// ...         with alice.connect("bob") as link:
-/// ...             link.call(b"alice")
+/// >>> server, bob = ringpost.Server(path), ringpost.Client("bob", path)
+/// >>> with server, bob, bob.serve(lambda request, peer: b"hello " + request):
+/// ...     with ringpost.Client("alice", path) as alice, alice.connect("bob") as link:
+/// ...         link.call(b"alice")
 /// b'hello alice'
 #[pyclass(frozen, module = "ringpost")]
 pub struct Link {
@@ -59,7 +59,7 @@ impl Link {
     /// See ``Client.try_submit``.
     fn try_submit(&self, py: Python<'_>, request: &Bound<'_, PyAny>) -> PyResult<()> {
         let request = Payload::of(request)?;
-        self.calls.with(py, &Limit::NONE, |calls| calls.try_submit(py, request.bytes()))
+        self.calls.with(py, &Limit::none(), |calls| calls.try_submit(py, request.bytes()))
     }
 
     /// See ``Client.response``.
@@ -71,13 +71,13 @@ impl Link {
 
     /// See ``Client.try_response``.
     fn try_response<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        self.calls.with(py, &Limit::NONE, |calls| calls.try_response(py))
+        self.calls.with(py, &Limit::none(), |calls| calls.try_response(py))
     }
 
     /// How many submitted calls have responses that were not collected yet.
     #[getter]
     fn outstanding(&self, py: Python<'_>) -> PyResult<usize> {
-        self.calls.with(py, &Limit::NONE, |calls| Ok(calls.outstanding()))
+        self.calls.with(py, &Limit::none(), |calls| Ok(calls.outstanding()))
     }
 
     /// Sends a message that is not answered. Waits for room only.
@@ -99,13 +99,13 @@ impl Link {
 
     /// The descriptor by which an event loop waits for responses, if the link was opened with ``arms``.
     fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
-        self.calls.with(py, &Limit::NONE, |calls| calls.descriptor(py))
+        self.calls.with(py, &Limit::none(), |calls| calls.descriptor(py))
     }
 
     /// Announces a wait. ``False``: look again now.
     fn arm(&self, py: Python<'_>) -> PyResult<bool> {
         use ringpost::Ready;
-        self.calls.with(py, &Limit::NONE, |calls| calls.line.arm().map_err(Raise::raise))
+        self.calls.with(py, &Limit::none(), |calls| calls.line.arm().map_err(Raise::raise))
     }
 
     /// Why the link has ended, in a word, or ``None``.
@@ -131,8 +131,8 @@ impl Link {
     }
 }
 
-/// The serving of a client's links: ``Client.serve``. It ends with ``stop``, with a ``with`` statement, or when this object is
-/// dropped.
+/// The serving of a client's links: ``Client.serve``. It ends with ``stop``, with a ``with`` statement, or
+/// when this object is dropped.
 #[pyclass(frozen, weakref, module = "ringpost")]
 pub struct Serving(Mutex<Option<ServeHandle>>);
 

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
 /// From this length on the interpreter's lock is let go for a copy.
-const LONG: usize = 4096;
+pub const LONG: usize = 4096;
 
 /// The bytes of a Python object.
 pub enum Payload<'py> {
@@ -42,10 +42,11 @@ impl<'py> Payload<'py> {
         match self {
             Payload::Bytes(bytes) => bytes,
             Payload::Buffer(buffer) if buffer.len_bytes() == 0 => &[],
-            // SAFETY: the exporter promises `len_bytes` bytes there, in one piece (looked at above), and keeps them where
-            // they are until the buffer is released, which this slice does not outlive. They are initialised. Other
-            // threads of the program can write into a mutable object meanwhile, as for every extension that lets go of
-            // the interpreter's lock; the slice is only copied from, byte by byte without a decision, so that changes
+            // SAFETY: the exporter promises `len_bytes` bytes there, in one piece (looked at above), and
+            // keeps them where they are until the buffer is released, which this slice does not
+            // outlive. They are initialised. Other threads of the program can write into a
+            // mutable object meanwhile, as for every extension that lets go of the interpreter's
+            // lock; the slice is only copied from, byte by byte without a decision, so that changes
             // what is sent and nothing else. The documents say not to do it.
             Payload::Buffer(buffer) => unsafe {
                 std::slice::from_raw_parts(buffer.buf_ptr().cast::<u8>().cast_const(), buffer.len_bytes())

@@ -6,7 +6,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use ringpost::ClientState;
 
-/// A client as the server knows it. What it is called and who it is, it did not choose to say: the server says so.
+/// A client as the server knows it. What it is called and who it is, it did not choose to say: the server
+/// says so.
 #[pyclass(frozen, get_all, module = "ringpost")]
 pub struct Peer {
     /// Its name.
@@ -63,8 +64,9 @@ impl Message {
     }
 }
 
-/// A sample of a topic. It was copied out of the publisher's ring once, into ``payload``, and is this object's own: views of
-/// it (``memoryview``, ``numpy.frombuffer``) copy nothing and stay valid as long as anybody holds them.
+/// A sample of a topic. It was copied out of the publisher's ring once, into ``payload``, and is this
+/// object's own: views of it (``memoryview``, ``numpy.frombuffer``) copy nothing and stay valid as long as
+/// anybody holds them.
 #[pyclass(frozen, get_all, module = "ringpost")]
 pub struct Sample {
     /// What was published.

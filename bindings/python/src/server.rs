@@ -10,8 +10,9 @@ use crate::errors::Raise;
 use crate::records::ClientInfo;
 use crate::service;
 
-/// A server of the bus, on threads of its own. ``service(request, peer)`` answers the calls: it gets ``bytes`` and a ``Peer``,
-/// and returns ``bytes``, another buffer, or ``None``. It runs on several threads. Without one, calls get an empty response.
+/// A server of the bus, on threads of its own. ``service(request, peer)`` answers the calls: it gets
+/// ``bytes`` and a ``Peer``, and returns ``bytes``, another buffer, or ``None``. It runs on several threads.
+/// Without one, calls get an empty response.
 ///
 /// Only this user and root may connect, and those in ``allow_users`` and ``allow_groups``.
 ///
@@ -30,7 +31,10 @@ pub struct Server {
 impl Server {
     /// Starts it. ``ring_size`` in bytes, a power of two, of each of a client's three rings.
     #[new]
-    #[pyo3(signature = (path=None, service=None, *, ring_size=None, max_clients=None, allow_users=Vec::new(), allow_groups=Vec::new(), wait="adaptive"))]
+    #[pyo3(signature = (
+        path=None, service=None, *, ring_size=None, max_clients=None,
+        allow_users=Vec::new(), allow_groups=Vec::new(), wait="adaptive"
+    ))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
         py: Python<'_>,

@@ -34,8 +34,8 @@ fn serve(
     }
 }
 
-/// A `ServiceError` is for the caller. Anything else is a fault of the service: the one who runs it sees the traceback, the
-/// caller, who may be another user, only that there was one.
+/// A `ServiceError` is for the caller. Anything else is a fault of the service: the one who runs it sees the
+/// traceback, the caller, who may be another user, only that there was one.
 fn failed(py: Python<'_>, error: &PyErr, callable: &Bound<'_, PyAny>) -> ServiceError {
     let told = py.import("ringpost.errors").and_then(|errors| errors.getattr("ServiceError"));
     if told.is_ok_and(|told| error.matches(py, told).unwrap_or(false)) {

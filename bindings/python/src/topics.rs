@@ -2,19 +2,23 @@
 
 use std::os::fd::AsRawFd;
 
+use std::time::Duration;
+
+use parking_lot::Mutex;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
-use ringpost::{Key, Readiness, Ready};
+use ringpost::{Key, PublishError, Readiness, Ready, SampleError, SampleView};
+use self_cell::MutBorrow;
 
 use crate::errors::{Raise, word};
-use crate::payload::{Payload, bytes, filled};
+use crate::lending::Lending;
+use crate::payload::{Payload, filled};
 use crate::records::{Peer, Sample};
-use crate::turn::Turn;
+use crate::views::{Grant, Room, Shown, View};
 use crate::waits::{Limit, until};
 
 /// An end that waits in an event loop, and its descriptor.
-struct Armed<T> {
-    end: T,
+pub struct Armed<T> {
+    pub end: T,
     readiness: Option<Readiness>,
 }
 
@@ -30,7 +34,7 @@ impl<T: Ready + Send> Armed<T> {
 /// A topic that this client publishes: ``Client.publish``.
 #[pyclass(frozen, module = "ringpost")]
 pub struct Publisher {
-    end: Turn<Armed<ringpost::Publisher>>,
+    pub end: Lending<Armed<ringpost::Publisher>>,
     /// The topic.
     #[pyo3(get)]
     topic: String,
@@ -43,14 +47,14 @@ impl Publisher {
     pub fn new(publisher: ringpost::Publisher) -> Publisher {
         let (topic, max_sample) = (publisher.topic().as_str().to_owned(), publisher.max_sample());
         let closer = publisher.closer();
-        Publisher { end: Turn::new(Armed { end: publisher, readiness: None }, closer), topic, max_sample }
+        Publisher { end: Lending::new(Armed { end: publisher, readiness: None }, closer), topic, max_sample }
     }
 }
 
 #[pymethods]
 impl Publisher {
-    /// Publishes a sample: ``bytes``, or any buffer in one piece, such as a numpy array. It waits for nobody, unless the topic
-    /// was published with ``reliable``.
+    /// Publishes a sample: ``bytes``, or any buffer in one piece, such as a numpy array. It waits for nobody,
+    /// unless the topic was published with ``reliable``.
     #[pyo3(signature = (sample, timeout=None))]
     fn send(&self, py: Python<'_>, sample: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<()> {
         let (limit, sample) = (Limit::new(timeout)?, Payload::of(sample)?);
@@ -65,43 +69,55 @@ impl Publisher {
         let sample = Payload::of(sample)?;
         let sample = sample.bytes();
         self.end
-            .with(py, &Limit::NONE, |armed| py.detach(|| armed.end.try_send(sample)).map_err(Raise::raise))
+            .with(py, &Limit::none(), |armed| py.detach(|| armed.end.try_send(sample)).map_err(Raise::raise))
     }
 
     /// How many samples were published.
     #[getter]
     fn sequence(&self, py: Python<'_>) -> PyResult<u64> {
-        self.end.with(py, &Limit::NONE, |armed| Ok(armed.end.sequence()))
+        self.end.with(py, &Limit::none(), |armed| Ok(armed.end.sequence()))
     }
 
     /// How many subscribers there are now.
     #[getter]
     fn subscribers(&self, py: Python<'_>) -> PyResult<usize> {
-        self.end.with(py, &Limit::NONE, |armed| Ok(armed.end.subscribers()))
+        self.end.with(py, &Limit::none(), |armed| Ok(armed.end.subscribers()))
+    }
+
+    /// Room for a sample of ``size`` bytes, to be written in place. Waits as ``send`` does.
+    #[pyo3(signature = (size, timeout=None))]
+    fn grant(this: &Bound<'_, Self>, size: usize, timeout: Option<f64>) -> PyResult<Grant> {
+        let (py, limit) = (this.py(), Limit::new(timeout)?);
+        let room = this.get().end.lend(py, &limit, true, |end, time| {
+            Room::try_new_or_recover(MutBorrow::new(end), |end| {
+                end.borrow_mut().end.grant_timeout(size, time).map(Some)
+            })
+            .map_err(|(owner, error)| (owner.into_inner(), error))
+        })?;
+        let room = room.ok_or_else(|| PublishError::TimedOut.raise())?;
+        Ok(Grant::new(room, size, this.clone().unbind()))
     }
 
     /// The reliable subscribers that were given up since the last time.
     fn evictions(&self, py: Python<'_>) -> PyResult<Vec<Peer>> {
-        self.end.with(py, &Limit::NONE, |armed| {
+        self.end.with(py, &Limit::none(), |armed| {
             Ok(armed.end.evictions().iter().map(|eviction| Peer::from(&eviction.subscriber)).collect())
         })
     }
 
     /// The descriptor by which an event loop waits for room, if it was published with ``arms``.
     fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
-        self.end.with(py, &Limit::NONE, |armed| armed.descriptor(py))
+        self.end.with(py, &Limit::none(), |armed| armed.descriptor(py))
     }
 
     /// Announces a wait. ``False``: look again now.
     fn arm(&self, py: Python<'_>) -> PyResult<bool> {
-        self.end.with(py, &Limit::NONE, |armed| armed.end.arm().map_err(Raise::raise))
+        self.end.with(py, &Limit::none(), |armed| armed.end.arm().map_err(Raise::raise))
     }
 
     /// Ends the topic. What was published can still be read.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let end = self.end.take(py)?;
-        py.detach(|| drop(end));
-        Ok(())
+        self.end.close(py)
     }
 
     fn __enter__(this: Py<Self>) -> Py<Self> {
@@ -116,7 +132,8 @@ impl Publisher {
 
 /// A subscription: ``Client.subscribe``. Iterating over it waits for one sample after the other.
 ///
-/// >>> with ringpost.Server(path), ringpost.Client("alice", path) as alice, ringpost.Client("bob", path) as bob:
+/// >>> server = ringpost.Server(path)
+/// >>> with server, ringpost.Client("alice", path) as alice, ringpost.Client("bob", path) as bob:
 /// ...     prices = bob.subscribe("prices/*")
 /// ...     alice.publish("prices/AAPL").send(b"187.42")
 /// ...     sample = prices.recv(timeout=10)
@@ -124,103 +141,65 @@ impl Publisher {
 /// ('prices/AAPL', b'187.42', 'alice')
 #[pyclass(frozen, module = "ringpost")]
 pub struct Subscriber {
-    end: Turn<Subscription>,
-}
-
-struct Subscription {
-    armed: Armed<ringpost::Subscriber>,
+    pub end: Lending<Armed<ringpost::Subscriber>>,
     /// The publisher of the last sample, which is often that of the next one.
-    last: Option<(Key, Py<Peer>)>,
+    last: Mutex<Option<(Key, Py<Peer>)>>,
 }
 
 impl Subscriber {
     pub fn new(subscriber: ringpost::Subscriber) -> Subscriber {
         let closer = subscriber.closer();
         let armed = Armed { end: subscriber, readiness: None };
-        Subscriber { end: Turn::new(Subscription { armed, last: None }, closer) }
-    }
-}
-
-impl Subscription {
-    /// The next sample if one is there, copied once: from the publisher's ring into its `bytes`.
-    fn try_take(&mut self, py: Python<'_>) -> PyResult<Option<Sample>> {
-        loop {
-            let Some(view) = py.detach(|| self.armed.end.try_recv_ref()).map_err(Raise::raise)? else {
-                return Ok(None);
-            };
-            let payload = filled(py, view.len(), |place| {
-                // What was overwritten meanwhile is found below.
-                let _ = view.copy_to(0, place);
-                Ok(())
-            })?;
-            let of = Of {
-                topic: view.topic(),
-                publisher: view.publisher(),
-                sequence: view.sequence(),
-                missed: view.missed(),
-            };
-            let sample = of.sample(py, &mut self.last, payload)?;
-            if view.finish().is_ok() {
-                return Ok(Some(sample));
-            }
-            // Overwritten: the next sample counts it as missed.
-        }
+        Subscriber { end: Lending::new(armed, closer), last: Mutex::new(None) }
     }
 
-    fn take(&mut self, py: Python<'_>, limit: &Limit) -> PyResult<Sample> {
-        if let Some(sample) = self.try_take(py)? {
-            return Ok(sample);
+    fn publisher(&self, py: Python<'_>, publisher: &ringpost::Peer) -> PyResult<Py<Peer>> {
+        let last = self.last.lock().as_ref().map(|(key, peer)| (*key, peer.clone_ref(py)));
+        if let Some((key, peer)) = last
+            && key == publisher.key
+        {
+            return Ok(peer);
         }
-        let (end, last) = (&mut self.armed.end, &mut self.last);
-        loop {
-            let (slice, over) = limit.slice();
-            match py.detach(|| end.recv_timeout(slice)) {
-                Ok(found) => {
-                    let of = Of {
-                        topic: found.topic(),
-                        publisher: found.publisher(),
-                        sequence: found.sequence(),
-                        missed: found.missed(),
-                    };
-                    return of.sample(py, last, bytes(py, found.payload())?);
-                }
-                Err(error) if error.is_timeout() && !over => py.check_signals()?,
-                Err(error) => return Err(error.raise()),
-            }
-        }
+        let peer = Py::new(py, Peer::from(publisher))?;
+        let last = self.last.lock().replace((publisher.key, peer.clone_ref(py)));
+        drop(last); // without the lock
+        Ok(peer)
     }
-}
 
-/// What is said about a sample.
-struct Of<'a> {
-    topic: &'a str,
-    publisher: &'a ringpost::Peer,
-    sequence: u64,
-    missed: u64,
-}
-
-impl Of<'_> {
-    fn sample(
-        &self,
-        py: Python<'_>,
-        last: &mut Option<(Key, Py<Peer>)>,
-        payload: Bound<'_, PyBytes>,
-    ) -> PyResult<Sample> {
-        let publisher = match last {
-            Some((key, peer)) if *key == self.publisher.key => peer.clone_ref(py),
-            _ => {
-                let peer = Py::new(py, Peer::from(self.publisher))?;
-                *last = Some((self.publisher.key, peer.clone_ref(py)));
-                peer
-            }
-        };
-        Ok(Sample {
+    /// The sample, copied once: from the publisher's ring into its `bytes`. `None` if it was overwritten
+    /// meanwhile: the next sample counts it as missed.
+    fn copied(&self, py: Python<'_>, view: SampleView<'_>) -> PyResult<Option<Sample>> {
+        let payload = filled(py, view.len(), |place| {
+            // What was overwritten is found below.
+            let _ = view.copy_to(0, place);
+            Ok(())
+        })?;
+        let sample = Sample {
             payload: payload.unbind(),
-            topic: self.topic.to_owned(),
-            publisher,
-            sequence: self.sequence,
-            missed: self.missed,
-        })
+            topic: view.topic().to_owned(),
+            publisher: self.publisher(py, view.publisher())?,
+            sequence: view.sequence(),
+            missed: view.missed(),
+        };
+        Ok(view.finish().is_ok().then_some(sample))
+    }
+
+    #[expect(clippy::result_large_err, reason = "the library's error is as large as that")]
+    fn show(this: &Bound<'_, Self>, limit: &Limit, waits: bool) -> PyResult<Option<View>> {
+        let (py, own) = (this.py(), this.get());
+        let shown = own.end.lend(py, limit, waits, |end, time| {
+            Shown::try_new_or_recover(MutBorrow::new(end), |end| end.borrow_mut().end.recv_ref_timeout(time))
+                .map_err(|(owner, error)| (owner.into_inner(), error))
+        })?;
+        let Some(shown) = shown else { return Ok(None) };
+        let publisher = own.publisher(py, shown.borrow_dependent().publisher());
+        match publisher {
+            Ok(publisher) => Ok(Some(View::new(shown, publisher, this.clone().unbind()))),
+            Err(error) => {
+                own.end.give_back(py, shown.into_owner().into_inner());
+                Err(error)
+            }
+        }
     }
 }
 
@@ -230,12 +209,55 @@ impl Subscriber {
     #[pyo3(signature = (timeout=None))]
     fn recv(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Sample> {
         let limit = Limit::new(timeout)?;
-        self.end.with(py, &limit, |subscription| subscription.take(py, &limit))
+        self.end.with(py, &limit, |armed| {
+            // What is there, or comes within the microsecond of looks that a wait begins with, costs less
+            // than to let go of the interpreter's lock.
+            match armed.end.recv_ref_timeout(Duration::ZERO) {
+                Ok(view) => {
+                    if let Some(sample) = self.copied(py, view)? {
+                        return Ok(sample);
+                    }
+                }
+                Err(error) if error.is_timeout() => {}
+                Err(error) => return Err(error.raise()),
+            }
+            loop {
+                let (slice, over) = limit.slice();
+                match py.detach(|| armed.end.recv_ref_timeout(slice)) {
+                    Ok(view) => {
+                        if let Some(sample) = self.copied(py, view)? {
+                            return Ok(sample);
+                        }
+                    }
+                    Err(error) if error.is_timeout() && !over => py.check_signals()?,
+                    Err(error) => return Err(error.raise()),
+                }
+            }
+        })
     }
 
     /// The next sample, or ``None`` if there is none now. Never waits.
     fn try_recv(&self, py: Python<'_>) -> PyResult<Option<Sample>> {
-        self.end.with(py, &Limit::NONE, |subscription| subscription.try_take(py))
+        self.end.with(py, &Limit::none(), |armed| {
+            loop {
+                let Some(view) = armed.end.try_recv_ref().map_err(Raise::raise)? else { return Ok(None) };
+                if let Some(sample) = self.copied(py, view)? {
+                    return Ok(Some(sample));
+                }
+            }
+        })
+    }
+
+    /// Waits for the next sample as ``recv`` does, but leaves it where it is: see ``View``.
+    #[pyo3(signature = (timeout=None))]
+    fn view(this: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<View> {
+        let limit = Limit::new(timeout)?;
+        Subscriber::show(this, &limit, true)?.ok_or_else(|| SampleError::TimedOut.raise())
+    }
+
+    /// The next sample in place, or ``None`` if there is none now. Never waits.
+    fn try_view(this: &Bound<'_, Self>) -> PyResult<Option<View>> {
+        Subscriber::show(this, &Limit::none(), false)
     }
 
     fn __iter__(this: Py<Self>) -> Py<Self> {
@@ -248,19 +270,17 @@ impl Subscriber {
 
     /// The publishers whose topics match, now.
     fn publishers(&self, py: Python<'_>) -> PyResult<Vec<Peer>> {
-        self.end.with(py, &Limit::NONE, |subscription| {
-            Ok(subscription.armed.end.publishers().iter().map(Peer::from).collect())
-        })
+        self.end.with(py, &Limit::none(), |armed| Ok(armed.end.publishers().iter().map(Peer::from).collect()))
     }
 
     /// The descriptor by which an event loop waits for samples, if it was made with ``arms``.
     fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
-        self.end.with(py, &Limit::NONE, |subscription| subscription.armed.descriptor(py))
+        self.end.with(py, &Limit::none(), |armed| armed.descriptor(py))
     }
 
     /// Announces a wait. ``False``: look again now.
     fn arm(&self, py: Python<'_>) -> PyResult<bool> {
-        self.end.with(py, &Limit::NONE, |subscription| subscription.armed.end.arm().map_err(Raise::raise))
+        self.end.with(py, &Limit::none(), |armed| armed.end.arm().map_err(Raise::raise))
     }
 
     /// Why the subscription has ended, in a word, or ``None``.
@@ -271,9 +291,7 @@ impl Subscriber {
 
     /// Ends the subscription, and the waits of other threads for it.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let end = self.end.take(py)?;
-        py.detach(|| drop(end.map(|end| end.armed)));
-        Ok(())
+        self.end.close(py)
     }
 
     fn __enter__(this: Py<Self>) -> Py<Self> {

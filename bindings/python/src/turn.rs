@@ -52,10 +52,12 @@ impl<T: Send> Turn<T> {
             if let Some(end) = self.end.try_lock() {
                 return Ok(end);
             }
-            // A signal handler in the middle of an operation, or a service that uses the client that waits for it.
+            // A signal handler in the middle of an operation, or a service that uses the client that waits
+            // for it.
             if self.owner.load(Ordering::Relaxed) == this_thread() {
                 return Err(PyRuntimeError::new_err(
-                    "this object is in use by an operation of the same thread: a signal handler, or a callback, cannot use it",
+                    "this object is in use by an operation of the same thread: a signal handler, or a callback, \
+                     cannot use it",
                 ));
             }
             // In a forked child the thread whose turn it is does not exist.
@@ -78,7 +80,7 @@ impl<T: Send> Turn<T> {
         if self.end.is_locked() {
             self.closer.close();
         }
-        Ok(self.lock(py, &Limit::NONE)?.take())
+        Ok(self.lock(py, &Limit::none())?.take())
     }
 
     /// Takes the end out if nobody uses it, for `drop`: then nobody does.

@@ -1,5 +1,6 @@
 //! Waits: without the interpreter's lock, until a limit, and no longer than until a signal's handler raises.
 
+use std::cell::OnceCell;
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyValueError;
@@ -7,36 +8,51 @@ use pyo3::prelude::*;
 
 use crate::turn::Repeats;
 
-/// How long a signal may wait for its handler. The library's waits go on after a signal, as they should in Rust; in
-/// Python a handler runs only between them.
+/// How long a signal may wait for its handler. The library's waits go on after a signal, as they should in
+/// Rust; in Python a handler runs only between them.
 const SLICE: Duration = Duration::from_millis(50);
 
-/// Until when an operation may wait.
-pub struct Limit(Option<Instant>);
+/// Until when an operation may wait. The clock is read when it is about to wait for the first time: to read
+/// it takes about as long as a call.
+pub struct Limit {
+    time: Option<Duration>,
+    /// Once it waits: the end, if the clock has it.
+    end: OnceCell<Option<Instant>>,
+}
 
 impl Limit {
-    pub const NONE: Limit = Limit(None);
+    pub fn none() -> Limit {
+        Limit { time: None, end: OnceCell::new() }
+    }
 
     /// From seconds, as in all of Python; `None` is no limit.
     pub fn new(timeout: Option<f64>) -> PyResult<Limit> {
-        let Some(seconds) = timeout else { return Ok(Limit::NONE) };
+        let Some(seconds) = timeout else { return Ok(Limit::none()) };
         if seconds.is_nan() || seconds < 0.0 {
             return Err(PyValueError::new_err("a timeout is a number of seconds from 0 on, or None"));
         }
         let time = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
-        Ok(Limit(Instant::now().checked_add(time)))
+        Ok(Limit { time: Some(time), end: OnceCell::new() })
+    }
+
+    /// The time that is left, if there is a limit.
+    fn rest(&self) -> Option<Duration> {
+        let time = self.time?;
+        let end = *self.end.get_or_init(|| Instant::now().checked_add(time));
+        Some(end?.saturating_duration_since(Instant::now()))
     }
 
     /// How long to wait now, and whether that is all.
     pub fn slice(&self) -> (Duration, bool) {
-        let Some(end) = self.0 else { return (SLICE, false) };
-        let left = end.saturating_duration_since(Instant::now());
-        if left <= SLICE { (left, true) } else { (SLICE, false) }
+        match self.rest() {
+            Some(left) if left <= SLICE => (left, true),
+            _ => (SLICE, false),
+        }
     }
 
     /// What is left, for operations of the library that wait in one piece; `most` if there is no limit.
     pub fn left(&self, most: Duration) -> Duration {
-        self.0.map_or(most, |end| end.saturating_duration_since(Instant::now()))
+        self.rest().unwrap_or(most)
     }
 }
 

@@ -22,6 +22,7 @@ from . import errors
 from ._ringpost import (
     Client,
     ClientInfo,
+    Grant,
     Link,
     Message,
     Peer,
@@ -30,12 +31,14 @@ from ._ringpost import (
     Server,
     Serving,
     Subscriber,
+    View,
     default_path,
 )
 
 __all__ = [
     "Client",
     "ClientInfo",
+    "Grant",
     "Link",
     "Message",
     "Peer",
@@ -44,6 +47,7 @@ __all__ = [
     "Server",
     "Serving",
     "Subscriber",
+    "View",
     "default_path",
     "errors",
 ]

@@ -32,7 +32,7 @@ class NoServer(Error, ConnectionError):
 
 
 class InUse(Error):
-    """Another server listens at the path."""
+    """Another server listens at the path, the client has a listener already, or a ``View`` or ``Grant`` of this object is open."""
 
 
 class NameTaken(Error):
@@ -57,6 +57,14 @@ class NotServing(Error):
 
 class NotAllowed(Error, PermissionError):
     """The server, a rule of it, or the other client does not allow it."""
+
+
+class Refused(Error):
+    """The server or the other client does not want to, for the reason that the text gives."""
+
+
+class VersionMismatch(Error):
+    """The server speaks another version of the protocol: update the older of the two."""
 
 
 class Quota(Error):
@@ -89,6 +97,10 @@ class ShuttingDown(Error):
 
 class Evicted(Error):
     """This reliable subscription was too slow, and the publisher goes on without it."""
+
+
+class Overrun(Error):
+    """The publisher has overwritten the sample while it was in view: what was read of it may be anything."""
 
 
 class Violation(Error):
