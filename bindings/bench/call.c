@@ -42,7 +42,7 @@ static double calls(const char *path, long count) {
     for (long i = 0; i < count; i++)
         need(ringpost_client_call(client, request, LEN, -1, &reply, &len), "call");
     double time = now() - start;
-    need(ringpost_client_unregister(client), "unregister");
+    need(ringpost_client_unregister(client, 5000000000), "unregister");
     return time / (double)count;
 }
 
