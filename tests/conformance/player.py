@@ -13,6 +13,7 @@ from words import escaped, pattern, unescaped
 
 LONG = 30.0
 
+
 class Inexpressible(Exception):
     """The language cannot say this."""
 
@@ -32,18 +33,28 @@ def reply(payload):
     return "reply " + escaped(payload)
 
 
-def failed(error):
+def failed(error, asked):
     word = re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
     what = f" {escaped(str(error).encode())}" if isinstance(error, errors.ServiceFailed) else ""
-    return f"error {word}{what}{' maybe' if error.may_have_executed else ''}"
+    return f"error {word}{what}{' maybe' if asked and error.may_have_executed else ''}"
+
+
+def peer(who):
+    return f"{escaped(who.name.encode())} {who.key} {who.pid}"
+
+
+def said(sample, payload):
+    name = escaped(sample.publisher.name.encode())
+    return f"sample {escaped(sample.topic.encode())} {name} {sample.sequence} {sample.missed} {escaped(payload)}"
 
 
 class Player:
     """What there is, and the operations by their names, with `_` for `-`."""
 
     def __init__(self):
-        self.client = self.link = self.serving = self.publisher = self.subscriber = self.thread = None
+        self.client = self.link = self.listener = self.serving = self.publisher = self.subscriber = self.thread = None
         self.open, self.posts, self.finished = threading.Event(), 0, ""
+        self.accepted, self.viewing = [], False
 
     def answer(self, line):
         operation, *words = line.split(" ")
@@ -60,7 +71,8 @@ class Player:
         try:
             came = getattr(self, "do_" + operation.replace("-", "_"))(*words)
         except errors.Error as error:
-            return failed(error)
+            # A question changes nothing: whether it was answered does not matter.
+            return failed(error, operation not in ("ping", "list", "look-up", "wait-for"))
         except Inexpressible:
             return "inexpressible"
         return "ok" if came is None else came
@@ -114,11 +126,13 @@ class Player:
 
     def do_reset(self):
         self.open.set()
-        for thing in self.link, self.publisher, self.subscriber, self.serving, self.client:
+        responders = [responder for responder, _ in self.accepted]
+        for thing in self.link, self.listener, self.publisher, self.subscriber, self.serving, *responders, self.client:
             if thing is not None:
                 (getattr(thing, "close", None) or thing.stop)()
-        if self.thread is not None:
-            self.thread.join()
+        for thread in self.thread, *(thread for _, thread in self.accepted):
+            if thread is not None:
+                thread.join()
         self.__init__()
 
     def do_key(self):
@@ -173,12 +187,32 @@ class Player:
     def do_open(self):
         self.open.set()
 
+    def do_listen(self):
+        self.listener = self.client.listen()
+
+    def do_stop_listening(self):
+        self.listener.close()
+        self.listener = None
+
+    def do_refuse(self, why):
+        incoming = self.listener.accept(LONG)
+        incoming.refuse(text(why))
+        return f"incoming {peer(incoming.peer)}"
+
+    def do_accept(self):
+        incoming = self.listener.accept(LONG)
+        who = peer(incoming.peer)
+        responder = incoming.accept()
+        thread = threading.Thread(target=responder.serve, args=[self.serve])
+        self.accepted.append((responder, thread))
+        thread.start()
+        return f"incoming {who}"
+
     def do_link(self, to, *time):
         self.link = self.client.connect(text(to), seconds(time))
 
     def do_link_peer(self):
-        peer = self.link.peer
-        return f"{escaped(peer.name.encode())} {peer.key} {peer.pid}"
+        return peer(self.link.peer)
 
     def do_link_call(self, request, *time):
         return reply(self.link.call(unescaped(request), seconds(time)))
@@ -190,7 +224,7 @@ class Player:
         return reply(self.link.response(seconds(time)))
 
     def do_link_post(self, message):
-        self.link.post(unescaped(message), 0)
+        self.link.try_post(unescaped(message))
 
     def do_link_close(self):
         self.link.close()
@@ -226,8 +260,36 @@ class Player:
 
     def do_sample(self, *time):
         sample = self.subscriber.recv(seconds(time))
-        name = escaped(sample.publisher.name.encode())
-        return f"sample {escaped(sample.topic.encode())} {name} {sample.sequence} {sample.missed} {escaped(sample.payload)}"
+        return said(sample, sample.payload)
+
+    def do_view_sample(self):
+        with self.subscriber.view(LONG) as view:
+            payload = bytes(view)
+            view.check()
+            return said(view, payload)
+
+    def do_late_sample(self):
+        with self.subscriber.view(LONG) as view:
+            self.viewing = True
+            self.open.wait(LONG)
+            view.check()
+            return said(view, bytes(view))
+
+    def do_viewing_sample(self):
+        return str(self.viewing).lower()
+
+    def do_grant_sample(self, room, sample):
+        with self.publisher.grant(int(room), LONG) as grant:
+            self.write(grant, unescaped(sample))
+            grant.commit(len(unescaped(sample)))
+
+    def do_abandon_sample(self, room, sample):
+        with self.publisher.grant(int(room), LONG) as grant:
+            self.write(grant, unescaped(sample))
+
+    def write(self, grant, sample):
+        with memoryview(grant) as place:
+            place[: len(sample)] = sample
 
     def do_stop_subscribing(self):
         self.subscriber.close()
