@@ -55,17 +55,18 @@ int main(int argc, char **argv) {
     need(ringpost_server_start(path, NULL, NULL, NULL, NULL, &server), "start");
     need(ringpost_register(path, "alice", 5 * SECOND, &alice), "register");
 
-    int bus, inbox, loop = epoll_create1(EPOLL_CLOEXEC);
-    need(ringpost_client_readiness(alice, SECOND, &bus), "readiness");
-    need(ringpost_client_inbox_readiness(alice, &inbox), "readiness");
+    int fds[3], loop = epoll_create1(EPOLL_CLOEXEC);
     if (loop < 0 || pipe(lines) != 0)
         return 1;
-    struct epoll_event event = {.events = EPOLLIN, .data.fd = bus};
-    epoll_ctl(loop, EPOLL_CTL_ADD, bus, &event);
-    event.data.fd = inbox;
-    epoll_ctl(loop, EPOLL_CTL_ADD, inbox, &event);
-    event.data.fd = lines[0];
-    epoll_ctl(loop, EPOLL_CTL_ADD, lines[0], &event);
+    need(ringpost_client_readiness(alice, SECOND, &fds[0]), "readiness for responses");
+    need(ringpost_client_inbox_readiness(alice, &fds[1]), "readiness for messages");
+    fds[2] = lines[0];
+    struct epoll_event event;
+    for (int i = 0; i < 3; i++) {
+        event = (struct epoll_event){.events = EPOLLIN, .data.fd = fds[i]};
+        if (epoll_ctl(loop, EPOLL_CTL_ADD, fds[i], &event) != 0)
+            return 1;
+    }
     pthread_t thread;
     pthread_create(&thread, NULL, others, NULL);
 
@@ -77,9 +78,9 @@ int main(int argc, char **argv) {
             look(alice, &responses, &messages);
             if (responses == 1 && messages == 1)
                 break;
-            need(ringpost_client_arm(alice, &armed), "arm");
+            need(ringpost_client_arm(alice, &armed), "arm for responses");
             if (armed)
-                need(ringpost_client_inbox_arm(alice, &armed), "arm");
+                need(ringpost_client_inbox_arm(alice, &armed), "arm for messages");
         }
         if (!armed)
             break;
@@ -94,10 +95,8 @@ int main(int argc, char **argv) {
         } /* An event of the bus says no more than to look, which is done before each wait. */
     }
     pthread_join(thread, NULL);
-    epoll_ctl(loop, EPOLL_CTL_DEL, bus, NULL);
-    epoll_ctl(loop, EPOLL_CTL_DEL, inbox, NULL);
     need(ringpost_client_unregister(alice, SECOND), "unregister");
-    need(ringpost_server_stop(server, -1, NULL), "stop");
+    need(ringpost_server_stop(server, 10 * SECOND, NULL), "stop");
     close(loop);
     close(lines[0]);
     close(lines[1]);

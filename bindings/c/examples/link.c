@@ -1,10 +1,11 @@
-/* A link: "sums" serves on threads of its own, "asker" connects to it by name and asks. Both, and the server, are
- * in this one program; usually they are three.
+/* A link: "sums" serves on threads of its own, "asker" connects to it by name and asks. Then "sums" lets a client in by
+ * hand, and serves it on its own thread. All of them, and the server, are in this one program; usually they are three.
  *
  *     link SOCKET */
 #include "common.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <string.h>
 
 /* Adds the numbers of the request. */
@@ -22,6 +23,21 @@ static int sum(void *context, const ringpost_request *request, ringpost_response
 
 static void gone(void *context) {
     *(int *)context = 1;
+}
+
+/* Asks once more, on a thread of its own. */
+static void *ask(void *asker) {
+    const uint64_t numbers[] = {40, 2};
+    ringpost_link *link;
+    const void *reply;
+    size_t len;
+    uint64_t total;
+    need(ringpost_connect(asker, "sums", 5 * SECOND, false, &link), "connect");
+    need(ringpost_link_call(link, numbers, sizeof numbers, 5 * SECOND, &reply, &len), "call");
+    memcpy(&total, reply, sizeof total);
+    printf("the sum is %" PRIu64 "\n", total);
+    need(ringpost_link_free(link), "close");
+    return NULL;
 }
 
 int main(int argc, char **argv) {
@@ -69,9 +85,24 @@ int main(int argc, char **argv) {
     if (total != 321 || strcmp(peer.name, "sums") != 0)
         return 1;
     need(ringpost_link_free(link), "close");
-    need(ringpost_serving_stop(serving, -1), "stop serving");
+    need(ringpost_serving_stop(serving, 10 * SECOND), "stop serving");
+
+    /* By hand: who is it? Serve until it ends the link. */
+    ringpost_incoming *incoming;
+    ringpost_responder *responder;
+    pthread_t thread;
+    need(ringpost_listen(sums, SECOND, &listener), "listen");
+    pthread_create(&thread, NULL, ask, asker);
+    need(ringpost_listener_accept(listener, 5 * SECOND, &incoming), "wait for a client");
+    need(ringpost_incoming_peer(incoming, &peer), "who it is");
+    printf("%s wants to come in: process %u of user %u\n", peer.name, peer.pid, peer.uid);
+    need(ringpost_incoming_accept(incoming, false, &responder), "accept");
+    need(ringpost_responder_serve(responder, sum, NULL), "serve");
+    pthread_join(thread, NULL);
+    need(ringpost_responder_free(responder), "free");
+    need(ringpost_listener_free(listener), "listen no more");
     need(ringpost_client_unregister(asker, SECOND), "unregister");
     need(ringpost_client_unregister(sums, SECOND), "unregister");
-    need(ringpost_server_stop(server, -1, NULL), "stop");
+    need(ringpost_server_stop(server, 10 * SECOND, NULL), "stop");
     return released ? 0 : 1;
 }

@@ -1,7 +1,7 @@
 /* A server: clients register with it under names, send each other messages, and call its service, which answers
  * with the text in capital letters.
  *
- *     server SOCKET
+ *     server [SOCKET]
  *
  * It says "ready" when clients can come, and ends at SIGTERM or SIGINT. */
 #include "common.h"
@@ -23,10 +23,11 @@ static int capitals(void *context, const ringpost_request *request, ringpost_res
 }
 
 int main(int argc, char **argv) {
-    if (argc != 2) {
-        fprintf(stderr, "usage: %s SOCKET\n", argv[0]);
+    if (argc > 2) {
+        fprintf(stderr, "usage: %s [SOCKET]\n", argv[0]);
         return 2;
     }
+    const char *path = argc == 2 ? argv[1] : NULL; /* NULL: the default path */
     /* Blocked in every thread, and taken below. */
     sigset_t ends;
     sigemptyset(&ends);
@@ -36,14 +37,14 @@ int main(int argc, char **argv) {
 
     static atomic_ulong calls;
     ringpost_server *server;
-    need(ringpost_server_start(argv[1], NULL, capitals, &calls, NULL, &server), "start");
+    need(ringpost_server_start(path, NULL, capitals, &calls, NULL, &server), "start");
     puts("ready");
     fflush(stdout);
     int signal_number;
     sigwait(&ends, &signal_number);
 
     ringpost_server_summary done;
-    need(ringpost_server_stop(server, -1, &done), "stop");
+    need(ringpost_server_stop(server, 10 * SECOND, &done), "stop");
     printf("registered %llu, calls %lu, messages %llu\n", (unsigned long long)done.registered,
            atomic_load(&calls), (unsigned long long)done.messages);
     return 0;
