@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from ringpost._ringpost import Wait
+    from ringpost._ringpost import _Wait
 
 __all__ = ["Client", "Link", "Publisher", "Subscriber"]
 
@@ -261,7 +261,7 @@ class Client:
     """A ``ringpost.Client`` in the event loop. ``client`` is the one within: use it for what does not wait."""
 
     def __init__(
-        self, name: str, path: str | PathLike[str] | None = None, *, timeout: float = 5.0, wait: Wait = "adaptive"
+        self, name: str, path: str | PathLike[str] | None = None, *, timeout: float = 5.0, wait: _Wait = "adaptive"
     ) -> None:
         asyncio.get_running_loop()
         self.client = ringpost.Client(name, path, timeout=timeout, wait=wait)
