@@ -57,7 +57,7 @@
 /**
  * Of a text with its NUL, in bytes: a key.
  */
-#define RINGPOST_KEY_TEXT_SIZE 33
+#define RINGPOST_KEY_TEXT_SIZE 27
 
 /**
  * What a function returns. New codes may be added: treat one that you do not know as a failure.
@@ -433,7 +433,8 @@ typedef struct ringpost_request {
  * A service. Returns 0 to answer with what it wrote, or another number to say that it failed.
  *
  * It is called on a thread of the library. A server or a serving calls it on several threads at once, for
- * several clients, with the same `context`. It must return: no exception and no longjmp may leave it.
+ * several clients, with the same `context`. It must return: an exception that leaves it ends the process,
+ * and a longjmp out of it is undefined behaviour.
  */
 typedef int (*ringpost_service)(void *context,
                                 const struct ringpost_request *request,
@@ -1085,6 +1086,15 @@ enum ringpost_status ringpost_listener_serve(struct ringpost_listener *listener,
                                              struct ringpost_serving **out);
 
 /**
+ * A closer, which lets no more links in, from any thread. Links that were accepted go on. Does not block.
+ * `*out` is yours: end it by ringpost_closer_free.
+ *
+ * Requires: `listener` is a handle, `out` points to a pointer.
+ */
+enum ringpost_status ringpost_listener_closer(struct ringpost_listener *listener,
+                                              struct ringpost_closer **out);
+
+/**
  * As ringpost_client_readiness, for clients that connect. Does not block.
  *
  * Requires: `listener` is a handle, `fd` points to a number.
@@ -1267,10 +1277,10 @@ enum ringpost_status ringpost_subscriber_arm(struct ringpost_subscriber *subscri
 enum ringpost_status ringpost_subscriber_free(struct ringpost_subscriber *subscriber);
 
 /**
- * Writes a key as text: 32 digits and letters and a NUL, which every function that takes a name takes as
+ * Writes a key as text: 26 digits and letters and a NUL, which every function that takes a name takes as
  * well. Does not block.
  *
- * Requires: `key` points to a key, `text` to 33 bytes of the caller's.
+ * Requires: `key` points to a key, `text` to an array of RINGPOST_KEY_TEXT_SIZE bytes.
  */
 enum ringpost_status ringpost_key_text(const struct ringpost_key *key, char (*text)[RINGPOST_KEY_TEXT_SIZE]);
 

@@ -29,7 +29,7 @@ pub struct ringpost_client_info {
 
 /// Called for each client of a list. Return 0 to go on, another number to end the list.
 pub type ringpost_visit_client =
-    Option<unsafe extern "C" fn(context: *mut c_void, info: *const ringpost_client_info) -> c_int>;
+    Option<unsafe extern "C-unwind" fn(context: *mut c_void, info: *const ringpost_client_info) -> c_int>;
 
 /// Asks the server for nothing, and waits for its answer.
 ///
@@ -81,7 +81,9 @@ pub unsafe extern "C" fn ringpost_client_wait_for(
         // SAFETY: the caller's promises.
         let (mut caller, name, out) =
             unsafe { (handle::alone(client)?, text(name, "the name")?, place(key, "key")?) };
-        out.put(caller.end.wait_for(name, limit(timeout_ns))?.into());
+        let came = caller.end.wait_for(name, limit(timeout_ns));
+        let none = || Failure::new(RINGPOST_TIMED_OUT, format_args!("there was no client {name:?} in time"));
+        out.put(came.map_err(|error| if error.is_timeout() { none() } else { error.into() })?.into());
         Ok(())
     })
 }

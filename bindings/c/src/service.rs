@@ -29,9 +29,10 @@ pub struct ringpost_response {
 /// A service. Returns 0 to answer with what it wrote, or another number to say that it failed.
 ///
 /// It is called on a thread of the library. A server or a serving calls it on several threads at once, for
-/// several clients, with the same `context`. It must return: no exception and no longjmp may leave it.
+/// several clients, with the same `context`. It must return: an exception that leaves it ends the process,
+/// and a longjmp out of it is undefined behaviour.
 pub type ringpost_service = Option<
-    unsafe extern "C" fn(
+    unsafe extern "C-unwind" fn(
         context: *mut c_void,
         request: *const ringpost_request,
         response: *mut ringpost_response,
@@ -39,7 +40,7 @@ pub type ringpost_service = Option<
 >;
 
 /// Called once, when no thread uses the context of a service any more. May be NULL.
-pub type ringpost_release = Option<unsafe extern "C" fn(context: *mut c_void)>;
+pub type ringpost_release = Option<unsafe extern "C-unwind" fn(context: *mut c_void)>;
 
 /// What a [`ringpost_response`] is.
 struct Answer<'a, 'b> {
@@ -49,7 +50,8 @@ struct Answer<'a, 'b> {
 
 /// A callback with its context.
 pub(crate) struct Callback {
-    service: unsafe extern "C" fn(*mut c_void, *const ringpost_request, *mut ringpost_response) -> c_int,
+    service:
+        unsafe extern "C-unwind" fn(*mut c_void, *const ringpost_request, *mut ringpost_response) -> c_int,
     context: *mut c_void,
     release: ringpost_release,
 }

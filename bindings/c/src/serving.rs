@@ -199,6 +199,23 @@ pub unsafe extern "C" fn ringpost_listener_serve(
     })
 }
 
+/// A closer, which lets no more links in, from any thread. Links that were accepted go on. Does not block.
+/// `*out` is yours: end it by ringpost_closer_free.
+///
+/// Requires: `listener` is a handle, `out` points to a pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ringpost_listener_closer(
+    listener: *mut ringpost_listener,
+    out: *mut *mut ringpost_closer,
+) -> ringpost_status {
+    run(|| {
+        // SAFETY: the caller's promises.
+        let (end, out) = unsafe { (handle::alone(listener)?, place(out, "out")?) };
+        out.put(handle::give(end.end.closer()));
+        Ok(())
+    })
+}
+
 /// As ringpost_client_readiness, for clients that connect. Does not block.
 ///
 /// Requires: `listener` is a handle, `fd` points to a number.

@@ -13,7 +13,7 @@ pub const RINGPOST_NAME_SIZE: usize = 65;
 /// Of a text with its NUL, in bytes: a topic.
 pub const RINGPOST_TOPIC_SIZE: usize = 129;
 /// Of a text with its NUL, in bytes: a key.
-pub const RINGPOST_KEY_TEXT_SIZE: usize = 33;
+pub const RINGPOST_KEY_TEXT_SIZE: usize = 27;
 
 /// A client's key. Two are the same if all their bytes are.
 #[repr(C)]
@@ -63,10 +63,10 @@ pub(crate) fn fill<const SIZE: usize>(text: &str) -> [c_char; SIZE] {
     filled
 }
 
-/// Writes a key as text: 32 digits and letters and a NUL, which every function that takes a name takes as
+/// Writes a key as text: 26 digits and letters and a NUL, which every function that takes a name takes as
 /// well. Does not block.
 ///
-/// Requires: `key` points to a key, `text` to 33 bytes of the caller's.
+/// Requires: `key` points to a key, `text` to an array of RINGPOST_KEY_TEXT_SIZE bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ringpost_key_text(
     key: *const ringpost_key,

@@ -55,6 +55,7 @@ int main(int argc, char **argv) {
     ringpost_client *client;
     ringpost_listener *listener;
     ringpost_incoming *incoming;
+    ringpost_closer *closer;
     ringpost_responder *responder;
     ringpost_peer peer;
     pthread_t thread;
@@ -105,6 +106,14 @@ int main(int argc, char **argv) {
     EXPECT(RINGPOST_OK, ringpost_serving_stop(serving, -1));
     EXPECT(RINGPOST_FREED_HANDLE, ringpost_serving_stop(serving, -1));
     CHECK(served == 1);
+
+    /* A closer ends the wait for links. */
+    EXPECT(RINGPOST_OK, ringpost_listen(client, SECOND, &listener));
+    EXPECT(RINGPOST_OK, ringpost_listener_closer(listener, &closer));
+    EXPECT(RINGPOST_OK, ringpost_closer_close(closer));
+    EXPECT(RINGPOST_DISCONNECTED, ringpost_listener_accept(listener, -1, &incoming));
+    EXPECT(RINGPOST_OK, ringpost_closer_free(closer));
+    EXPECT(RINGPOST_OK, ringpost_listener_free(listener));
     EXPECT(RINGPOST_OK, ringpost_link_free(link));
 
     /* So is a server. */

@@ -70,6 +70,8 @@ int main(int argc, char **argv) {
     ringpost_message message;
     ringpost_key key;
 
+    CHECK(ringpost_abi_version() == RINGPOST_ABI_VERSION);
+
     /* No server, and a server twice. */
     EXPECT(RINGPOST_NO_SERVER, ringpost_register(path, "alice", SECOND, &client));
     CHECK(client == NULL && strstr(ringpost_error_text(), path) != NULL);
