@@ -9,7 +9,7 @@
 
 A mutant replaces one piece of text in a copy of the tree; the tree itself is not touched. The text must occur exactly
 once in the file or folder that is named, however it is broken into lines. Then the check that is named with it is run on the copy: loom models, unit and property tests, tests over
-processes, a fuzz target, the instruction counts or the benchmarks. The mutant is caught if that check builds, runs and fails; a check that does not end is a
+processes, a fuzz target, the instruction counts, the benchmarks, the tests in C or Python, or the cases that clients in all languages play. The mutant is caught if that check builds, runs and fails; a check that does not end is a
 failure of its own kind and is shown as such.
 """
 
@@ -22,6 +22,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 
 TREE = pathlib.Path(os.environ.get("MUTANTS_TREE", pathlib.Path(__file__).resolve().parent.parent))
 BUILD = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", TREE / "target")).absolute() / "mutants"
@@ -104,6 +105,12 @@ OWN = "src/os/fork_safe.rs"
 SCHEDULER = "src/link/scheduler/mod.rs"
 SLOT = "src/link/scheduler/slot.rs"
 TOP = "src/bin/ringpost/top"
+C_HANDLE = "bindings/c/src/handle.rs"
+C_ERROR = "bindings/c/src/error.rs"
+C_SERVICE = "bindings/c/src/service.rs"
+PYTHON = "bindings/python/src"
+PACKAGE = "bindings/python/python/ringpost"
+PLAYERS = "tests/conformance"
 
 
 def loom(*models):
@@ -125,6 +132,21 @@ def program(name):
 
 def fuzz(target):
     return ("fuzz", (target,))
+
+
+def in_c():
+    """The tests of the C interface."""
+    return ("c", ())
+
+
+def in_python(file, name):
+    """A test of the Python package."""
+    return ("python", (file, name))
+
+
+def conformance(case):
+    """A case that clients in all languages play."""
+    return ("conformance", (case,))
 
 
 FAILPOINT = re.compile(r'^ *failpoint!\("[^"]*", [^)]*\);\n', re.MULTILINE)
@@ -1211,6 +1233,56 @@ MUTANTS = [
      process("programs", "the_doctor_names")),
     ("doctor: a server is known by its acceptor", "src/bin/ringpost/doctor/subject.rs",
      'Some("rp-acceptor")', 'Some("acceptor")', process("programs", "the_doctor_finds")),
+    # C
+    ("C: a handle that was freed is told", C_HANDLE, "    block.tag.store(FREED, Ordering::Release);\n", "", in_c()),
+    ("C: so is a handle of another kind", C_HANDLE, "tag if tag == H::TAG => Ok(block),", "tag if tag != FREED => Ok(block),", in_c()),
+    ("C: a handle is for one thread at a time", C_HANDLE,
+     "let entered = users.compare_exchange(0, ALONE, Ordering::Acquire, Ordering::Relaxed);",
+     "let entered = Ok::<u32, u32>(users.swap(ALONE, Ordering::Acquire));", in_c()),
+    ("C: what is lent is in use", C_HANDLE, "self.users.store(LENT, Ordering::Relaxed);", "self.users.store(0, Ordering::Relaxed);", in_c()),
+    ("C: a service that fails is told", C_SERVICE,
+     '(None, code) => Err(ServiceError::new(format_args!("the service returned {code}"))),', "(None, _) => Ok(()),", in_c()),
+    ("C: a service's context is released", C_SERVICE, "unsafe { release(self.context) }", "{ let _ = release; }", in_c()),
+    ("C: one may serve for several clients", C_HANDLE, "(users < LENT - 1).then_some(users + 1)", "(users == 0).then_some(1)", in_c()),
+    ("C: who does not listen is told from who is not there", C_ERROR,
+     "NotServing => RINGPOST_NOT_SERVING,", "NotServing => RINGPOST_NOT_FOUND,", conformance("links that cannot be")),
+    ("C: whether a call may have been executed", C_ERROR,
+     "Failure { status, text, may_have_executed: error.may_have_executed() } } } impl From<SendError>",
+     "Failure { status, text, may_have_executed: false } } } impl From<SendError>", conformance("a service that is slow")),
+    ("C: a failed service's text is its own", C_ERROR, "CallError::ServiceFailed(why) => why.clone(),", "", conformance("what a link can carry")),
+    # Python
+    ("Python: a call that was given up is forgotten", PYTHON + "/calls.rs",
+     "                        *wanted = false;\n", "let _ = wanted;", in_python("test_client.py", "a_call_that_timed_out_is_forgotten")),
+    ("Python: a signal ends a wait", PYTHON + "/calls.rs",
+     "                py.check_signals()?;\n                continue;", "continue;", in_python("test_processes.py", "ctrl_c")),
+    ("Python: a traceback is not for the caller", PYTHON + "/service.rs",
+     "if told.is_ok_and(|told| error.matches(py, told).unwrap_or(false)) {", "if told.is_ok() {",
+     in_python("test_client.py", "a_service_that_raises_tells_its_caller_nothing")),
+    ("Python: a view is not released while it is seen", PYTHON + "/views.rs",
+     "    if place.exports == 0 {", "    if place.exports < 1_000_000 {", in_python("test_views.py", "")),
+    ("Python: a sample in place cannot be written to", PYTHON + "/views.rs",
+     "(own.len, true), address)", "(own.len, false), address)", in_python("test_views.py", "")),
+    ("Python: the end of a view tells of an overrun", PYTHON + "/views.rs",
+     "let whole = shown.borrow_dependent().check().is_ok();\n        self.subscriber",
+     "let whole = true;\n        self.subscriber", in_python("test_views.py", "")),
+    ("Python: a fork is told from an end", PYTHON + "/errors.rs",
+     'if reason == CloseReason::Forked { "Forked" } else { "Disconnected" }', 'if reason == CloseReason::Local { "Forked" } else { "Disconnected" }',
+     conformance("a forked child")),
+    ("Python: a reliable publisher that never waits is refused", PYTHON + "/errors.rs",
+     'SubscribeError::Refused(_) | SubscribeError::NotReliable { .. } => "Refused",', "",
+     conformance("a publisher that does not wait for anybody")),
+    # The players themselves
+    ("a player in C that mixes up two errors", PLAYERS + "/player.c", 'case RINGPOST_NAME_TAKEN: return "name-taken";',
+     'case RINGPOST_NAME_TAKEN: return "invalid-name";', conformance("a name is one client's")),
+    ("a player in Rust that answers a byte too little", PLAYERS + "/player.rs",
+     '("big", len) => response.write(&pattern(len.parse().expect("a length"))[..]),',
+     '("big", len) => response.write(&pattern(len.parse().expect("a length"))[1..]),', conformance("what a link can carry")),
+    ("a player in Python that tells no sequence", PLAYERS + "/player.py", "{sample.sequence} {sample.missed}", "1 {sample.missed}",
+     conformance("topics and samples")),
+    ("an independent client that leaves a header behind its block", "tests/independent.py",
+     "        self.headers[(start + record) % self.size // 8] = 0\n", "", conformance("what a call can carry")),
+    ("an independent client that takes another layout", "tests/independent.py", "self.responses = Ring(self.memory, 640,", "self.responses = Ring(self.memory, 1024,",
+     conformance("names that a client")),
 ]
 
 
@@ -1284,6 +1356,8 @@ def check(kind, what):
         corpus.mkdir(exist_ok=True)
         return run(cargo() + ["fuzz", "run", what[0], str(corpus), "fuzz/seeds/" + what[0], "--",
                               "-max_total_time=120", "-max_len=1024", "-timeout=10"], **environment)
+    if kind in ("c", "python", "conformance"):
+        return check_language(kind, *what)
     # Instruction counts need the release profile as it is.
     environment = {"quickly": {}, "CARGO_TARGET_DIR": str(BUILD / "bench")}
     command = ["cargo", "bench", "--features", "internals", "--bench"]
@@ -1291,10 +1365,37 @@ def check(kind, what):
     return ("broken", output) if built != "passed" else run(command + [*what], **environment)
 
 
+def check_language(kind, *what):
+    """Runs a check in another language. What it needs is built first."""
+    environment = {"CARGO_TARGET_DIR": str(BUILD / "languages"), "PYTHONDONTWRITEBYTECODE": "1"}
+    if kind == "conformance":
+        # The players are built before the arguments are looked at.
+        built, output = run(["tests/conformance/test", "--help"], longest=3600, **environment)
+        return ("broken", output) if built != "passed" else run(["tests/conformance/test", "--case", *what], **environment)
+    manifest = f"bindings/{kind}/Cargo.toml"
+    built, output = run(["cargo", "build", "--locked", "--profile", "checked", "--manifest-path", manifest], longest=3600, **environment)
+    if built != "passed":
+        return "broken", output
+    if kind == "c":
+        return run(["bindings/c/test", "--profile", "checked", "--quick"], **environment)
+    package, venv = BUILD / "package", BUILD / "venv"
+    if not venv.exists():
+        project = tomllib.loads((COPY / "bindings/python/pyproject.toml").read_text())
+        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+        subprocess.run([venv / "bin/pip", "install", "--quiet", *project["project"]["optional-dependencies"]["test"]], check=True)
+    shutil.rmtree(package, ignore_errors=True)
+    shutil.copytree(COPY / PACKAGE, package / "ringpost")
+    shutil.copy(BUILD / "languages/checked/lib_ringpost.so", package / "ringpost/_ringpost.abi3.so")
+    file, name = what
+    result, output = run([str(venv / "bin/python"), "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-k", name,
+                          f"bindings/python/tests/{file}"], PYTHONPATH=str(package), **environment)
+    return ("broken", output) if re.search(r"^(no tests ran|\d+ deselected) in", output, re.MULTILINE) else (result, output)
+
+
 def copy_tree():
     shutil.rmtree(COPY, ignore_errors=True)
     COPY.mkdir(parents=True)
-    for name in ["Cargo.toml", "Cargo.lock", "src", "benches", "examples", "fuzz", "tests", "README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs"]:
+    for name in ["Cargo.toml", "Cargo.lock", "src", "benches", "examples", "fuzz", "tests", "bindings", "README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs"]:
         source = TREE / name
         if source.is_dir():
             shutil.copytree(source, COPY / name, ignore=shutil.ignore_patterns("target", "corpus", "artifacts"))

@@ -228,9 +228,8 @@ def main():
                 for language, _, command in (player.partition("=") for player in arguments.players)}
     table = Table(here / "cases.txt")
     pairs = [(first, second) for first in commands for second in commands]
+    pairs += [pair for language in commands for pair in (("independent", language), (language, "independent"))]
     commands["independent"] = [sys.executable, str(here / "independent_player.py")]
-    pairs += [pair for language in arguments.players[:1]
-              for pair in (("independent", language.partition("=")[0]), (language.partition("=")[0], "independent"))]
     passed, failed = 0, 0
     for first, second in pairs:
         played = [case for case in table.cases
