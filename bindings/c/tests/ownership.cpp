@@ -201,6 +201,11 @@ static void links() {
         CHECK(again.call("", 1s).as<int>() == 1 && again.call("", 1s).as<int>() == 2);
     }
     serves.join();
+
+    // A closer ends the wait of another thread.
+    std::thread accepts([&] { CHECK(fails(RINGPOST_DISCONNECTED, [&] { listener.accept(); })); });
+    listener.make_closer().close();
+    accepts.join();
 }
 
 static void closers_and_threads() {

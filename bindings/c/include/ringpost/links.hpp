@@ -195,6 +195,10 @@ public:
             ringpost_listener_serve(get(), detail::serve<const Service>, context, detail::release<Service>, &raw);
         return detail::of(took(status), [&] { return serving(raw); });
     }
+    RINGPOST_CHECKED result<closer> make_closer() {
+        ringpost_closer *raw = nullptr;
+        return detail::of(ringpost_listener_closer(get(), &raw), [&] { return closer(raw); });
+    }
 };
 
 } // namespace RINGPOST_MODE
