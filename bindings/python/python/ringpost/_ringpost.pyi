@@ -8,8 +8,6 @@ from typing_extensions import Buffer
 _Wait = Literal["spin", "adaptive", "park"]
 _Service = Callable[[bytes, "Peer"], Buffer | None]
 
-__all__: list[str]
-
 def default_path() -> Path: ...
 
 @final

@@ -425,6 +425,10 @@ class Subscriber:
         """The next sample."""
         return await self._samples.until(self.subscriber.try_recv)
 
+    async def view(self) -> ringpost.View:
+        """The next sample in place: as ``ringpost.Subscriber.view``."""
+        return await self._samples.until(self.subscriber.try_view)
+
     def close(self) -> None:
         """Ends the subscription. What still waits for it raises ``Disconnected``."""
         self._samples.leave()
