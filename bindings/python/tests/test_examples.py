@@ -25,6 +25,7 @@ no more messages
 2 187.25 50 1
 [3 4] 186.75
 """,
+    "frames": "[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]\n",
     "json_messages": """\
 {'total': 42, 'for': 'alice'}
 {'event': 'shipped', 'items': [1, 2]}
