@@ -346,8 +346,9 @@ impl Grant {
         room.with_dependent_mut(|_, grant| {
             if let Some(mut grant) = grant.take() {
                 grant.advance(size);
+                // Only what is left over is overwritten, which takes as long as a copy.
                 let publish = || grant.commit();
-                if self.len < LONG { publish() } else { py.detach(publish) }
+                if self.len - size < LONG { publish() } else { py.detach(publish) }
             }
         });
         self.end(py, room);
