@@ -6,8 +6,8 @@ use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bus::{
-    AcceptError, CallError, CloseReason, ConnectError, NameError, PublishError, ReadinessError, RecvError,
-    RegisterError, SampleError, SendError, ServeError, StartError, SubscribeError, TopicError,
+    AcceptError, CallError, CloseReason, ConnectError, ListenError, NameError, PublishError, ReadinessError,
+    RecvError, RegisterError, SampleError, SendError, ServeError, StartError, SubscribeError, TopicError,
 };
 use ringpost_status::*;
 
@@ -169,6 +169,25 @@ fn of_reason(reason: CloseReason) -> ringpost_status {
     }
 }
 
+/// Registering, and asking the server for something, fail in the same ways.
+fn of_registering(error: &RegisterError) -> ringpost_status {
+    use RegisterError::*;
+    match error {
+        InvalidName { .. } => RINGPOST_INVALID_NAME,
+        NameTaken { .. } => RINGPOST_NAME_TAKEN,
+        NoServer { .. } | NotRingpost { .. } => RINGPOST_NO_SERVER,
+        PathTooLong { .. } => RINGPOST_INVALID_ARGUMENT,
+        NotPermitted { .. } | Untrusted { .. } | NotAllowed(_) => RINGPOST_NOT_ALLOWED,
+        VersionMismatch { .. } => RINGPOST_VERSION,
+        Full(_) | Quota(_) => RINGPOST_QUOTA,
+        Refused(_) => RINGPOST_REFUSED,
+        TimedOut { .. } => RINGPOST_TIMED_OUT,
+        Channel(_) => RINGPOST_VIOLATION,
+        System { .. } => RINGPOST_SYSTEM,
+        _ => RINGPOST_OTHER,
+    }
+}
+
 /// The code of each variant. The errors may get new ones, which are RINGPOST_OTHER until they are told here.
 macro_rules! codes {
     ($($error:ident { $($pattern:pat => $status:expr,)+ })+) => {$(
@@ -188,19 +207,6 @@ macro_rules! codes {
 }
 
 codes! {
-    RegisterError {
-        InvalidName { .. } => RINGPOST_INVALID_NAME,
-        NameTaken { .. } => RINGPOST_NAME_TAKEN,
-        NoServer { .. } | NotRingpost { .. } => RINGPOST_NO_SERVER,
-        PathTooLong { .. } => RINGPOST_INVALID_ARGUMENT,
-        NotPermitted { .. } | Untrusted { .. } | NotAllowed(_) => RINGPOST_NOT_ALLOWED,
-        VersionMismatch { .. } => RINGPOST_VERSION,
-        Full(_) | Quota(_) => RINGPOST_QUOTA,
-        Refused(_) => RINGPOST_REFUSED,
-        TimedOut { .. } => RINGPOST_TIMED_OUT,
-        Channel(_) => RINGPOST_VIOLATION,
-        System { .. } => RINGPOST_SYSTEM,
-    }
     RecvError {
         Disconnected(reason) => of_reason(*reason),
         TimedOut => RINGPOST_TIMED_OUT,
@@ -215,12 +221,14 @@ codes! {
         NotFound => RINGPOST_NOT_FOUND,
         NotServing => RINGPOST_NOT_SERVING,
         Refused(_) => RINGPOST_REFUSED,
+        Server(error) => of_registering(error),
         ServerGone(reason) => of_reason(*reason),
         System { .. } => RINGPOST_SYSTEM,
         TimedOut => RINGPOST_TIMED_OUT,
     }
     ServeError {
         Disconnected(reason) => of_reason(*reason),
+        Listening => RINGPOST_IN_USE,
         NotAllowed(_) => RINGPOST_NOT_ALLOWED,
         Refused(_) => RINGPOST_REFUSED,
         System { .. } => RINGPOST_SYSTEM,
@@ -238,6 +246,7 @@ codes! {
         NotAllowed(_) => RINGPOST_NOT_ALLOWED,
         Quota(_) => RINGPOST_QUOTA,
         Refused(_) => RINGPOST_REFUSED,
+        Server(error) => of_registering(error),
         System { .. } => RINGPOST_SYSTEM,
         TimedOut => RINGPOST_TIMED_OUT,
         TooLarge { .. } => RINGPOST_TOO_LARGE,
@@ -248,6 +257,7 @@ codes! {
         NotAllowed(_) => RINGPOST_NOT_ALLOWED,
         Quota(_) => RINGPOST_QUOTA,
         Refused(_) | NotReliable { .. } => RINGPOST_REFUSED,
+        Server(error) => of_registering(error),
         System { .. } => RINGPOST_SYSTEM,
         TimedOut => RINGPOST_TIMED_OUT,
     }
@@ -266,7 +276,9 @@ codes! {
         TimedOut => RINGPOST_TIMED_OUT,
     }
     StartError {
-        Geometry(_) | MaxClients(_) => RINGPOST_INVALID_ARGUMENT,
+        Geometry(_) | MaxClients(_) | Access(_) => RINGPOST_INVALID_ARGUMENT,
+        Listen(ListenError::InUse(_)) => RINGPOST_IN_USE,
+        Listen(ListenError::TooLong(_) | ListenError::NoFileName(_)) => RINGPOST_INVALID_ARGUMENT,
         Listen(_) | System { .. } => RINGPOST_SYSTEM,
     }
 }
@@ -321,6 +333,13 @@ impl From<SendError> for Failure {
             _ => RINGPOST_OTHER,
         };
         Failure { status, text: error.to_string(), may_have_executed: error.may_have_executed() }
+    }
+}
+
+impl From<RegisterError> for Failure {
+    #[cold]
+    fn from(error: RegisterError) -> Failure {
+        Failure::new(of_registering(&error), error)
     }
 }
 

@@ -53,7 +53,7 @@ int main(int argc, char **argv) {
     path = argv[1];
     ringpost_server *server;
     ringpost_client *client;
-    ringpost_listener *listener;
+    ringpost_listener *listener, *second;
     ringpost_incoming *incoming;
     ringpost_closer *closer;
     ringpost_responder *responder;
@@ -63,6 +63,7 @@ int main(int argc, char **argv) {
     EXPECT(RINGPOST_OK, ringpost_server_start(path, NULL, slow, &released, release, &server));
     EXPECT(RINGPOST_OK, ringpost_register(path, "server", SECOND, &client));
     EXPECT(RINGPOST_OK, ringpost_listen(client, SECOND, &listener));
+    EXPECT(RINGPOST_IN_USE, ringpost_listen(client, SECOND, &second));
     EXPECT(RINGPOST_TIMED_OUT, ringpost_listener_accept(listener, 0, &incoming));
     EXPECT(RINGPOST_TIMED_OUT, ringpost_listener_accept(listener, MILLISECOND, &incoming));
 

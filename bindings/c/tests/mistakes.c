@@ -76,7 +76,7 @@ int main(int argc, char **argv) {
     EXPECT(RINGPOST_NO_SERVER, ringpost_register(path, "alice", SECOND, &client));
     CHECK(client == NULL && strstr(ringpost_error_text(), path) != NULL);
     EXPECT(RINGPOST_OK, ringpost_server_start(path, NULL, failing, &released, release, &server));
-    EXPECT(RINGPOST_SYSTEM, ringpost_server_start(path, NULL, failing, &released, release, &second));
+    EXPECT(RINGPOST_IN_USE, ringpost_server_start(path, NULL, failing, &released, release, &second));
     CHECK(released == 1);
 
     /* Options. */
