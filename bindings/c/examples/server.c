@@ -4,6 +4,7 @@
  *     server [SOCKET]
  *
  * It says "ready" when clients can come, and ends at SIGTERM or SIGINT. */
+#define _POSIX_C_SOURCE 200809L /* signals, beside C11 */
 #include "common.h"
 
 #include <ctype.h>
