@@ -1367,7 +1367,8 @@ def check(kind, what):
 
 def check_language(kind, *what):
     """Runs a check in another language. What it needs is built first."""
-    environment = {"CARGO_TARGET_DIR": str(BUILD / "languages"), "PYTHONDONTWRITEBYTECODE": "1"}
+    # The profile `checked` as it is.
+    environment = {"quickly": {"CARGO_INCREMENTAL": "1"}, "CARGO_TARGET_DIR": str(BUILD / "languages"), "PYTHONDONTWRITEBYTECODE": "1"}
     if kind == "conformance":
         # The players are built before the arguments are looked at.
         built, output = run(["tests/conformance/test", "--help"], longest=3600, **environment)

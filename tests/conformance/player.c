@@ -40,6 +40,7 @@ static const char *word_of(ringpost_status status) {
     case RINGPOST_VIOLATION: return "violation";
     case RINGPOST_OVERRUN: return "overrun";
     case RINGPOST_EVICTED: return "evicted";
+    case RINGPOST_IN_USE: return "in-use";
     case RINGPOST_INVALID_ARGUMENT: return "invalid-argument";
     default: return "other";
     }

@@ -107,6 +107,7 @@ words! {
     }
     ServeError {
         Disconnected(reason) => ended(*reason),
+        Listening => "in-use",
         NotAllowed(_) => "not-allowed",
         Refused(_) => "refused",
         TimedOut => "timed-out",
