@@ -33,7 +33,7 @@ def main() -> None:
         frames = viewer.subscribe("frames", policy="reliable")
         process = multiprocessing.get_context("spawn").Process(target=camera, args=[path])
         process.start()
-        means = []
+        means: list[float] = []
         while len(means) < 10:
             # Leaving the block raises Overrun if the camera has overwritten the frame. To a reliable
             # subscriber that cannot happen; to others it can, so they believe a result only behind it.
