@@ -1,6 +1,6 @@
 """Registers a name, calls the server, sends a message by key, and unregisters.
 
-    python client.py NAME [PATH]
+Usage: python client.py NAME [PATH]
 """
 
 import sys

@@ -1,6 +1,6 @@
 """asyncio: calls at once, messages, and samples, each in a task, with time-outs. No thread.
 
-    python event_loop.py PATH
+Usage: python event_loop.py PATH
 """
 
 import asyncio

@@ -1,6 +1,7 @@
-"""Fixed layouts, as structs in C and Rust have them: by struct, by ctypes, and by numpy. All three read the same bytes.
+"""Fixed layouts, as structs in C and Rust have them: by struct, by ctypes, and by numpy. All three read the
+same bytes.
 
-    python fixed_layouts.py PATH
+Usage: python fixed_layouts.py PATH
 """
 
 import ctypes

@@ -1,6 +1,7 @@
-"""Large samples in place: numpy writes frames into the publisher's ring and reads them there. Nothing is copied.
+"""Large samples in place: numpy writes frames into the publisher's ring and reads them there. Nothing is
+copied.
 
-    python frames.py PATH
+Usage: python frames.py PATH
 
 The camera is a process of its own, made by the method "spawn".
 """

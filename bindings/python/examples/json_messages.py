@@ -1,6 +1,6 @@
 """Messages and calls in JSON: plain dictionaries, readable by every language.
 
-    python json_messages.py PATH
+Usage: python json_messages.py PATH
 """
 
 import json

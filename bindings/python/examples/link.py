@@ -1,6 +1,6 @@
 """Two clients: one serves, the other calls it over a link of their own. The server only introduces them.
 
-    python link.py PATH
+Usage: python link.py PATH
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Typed requests and responses by msgspec, in MessagePack. What does not fit the type is refused with a text.
 
-    python msgspec_calls.py PATH
+Usage: python msgspec_calls.py PATH
 """
 
 import sys

@@ -1,6 +1,6 @@
 """A server whose service answers in capitals. Ctrl-C and SIGTERM end it.
 
-    python server.py [PATH]
+Usage: python server.py [PATH]
 """
 
 import signal

@@ -1,8 +1,9 @@
 """A program that forks its workers, as prefork servers do: each worker registers for itself.
 
-    python workers.py PATH
+Usage: python workers.py PATH
 
-What was made before a fork belongs to the parent. In the child it raises `Forked`, and does nothing to the parent's.
+What was made before a fork belongs to the parent. In the child it raises `Forked`, and does nothing to the
+parent's.
 """
 
 import multiprocessing
@@ -24,7 +25,8 @@ def work(path: str, number: int, parents: ringpost.Client) -> None:
 
 def main() -> None:
     path = sys.argv[1]
-    # With the method "spawn" the arguments are sent to the child by pickle: leave the parent's client out then.
+    # With the method "spawn" the arguments are sent to the child by pickle: leave the parent's client out
+    # then.
     fork = multiprocessing.get_context("fork")
     with ringpost.Server(path), ringpost.Client("parent", path) as client:
         workers = [fork.Process(target=work, args=[path, number, client]) for number in range(3)]

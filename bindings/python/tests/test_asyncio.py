@@ -204,7 +204,6 @@ def test_cancellation_at_random(run, path, server):
     run(main())
 
 
-
 class Quick:
     """A line whose responses are there at once."""
 

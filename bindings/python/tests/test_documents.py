@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
-    "module", [ringpost, ringpost.aio, ringpost.errors, ringpost._ringpost], ids=lambda module: module.__name__
+    "module",
+    [ringpost, ringpost.aio, ringpost.errors, ringpost._ringpost],
+    ids=lambda module: module.__name__,
 )
 def test_docstrings(module, path):
     names = {"ringpost": ringpost, "path": path, **vars(module)}
@@ -39,7 +41,9 @@ def programs(*documents):
             yield pytest.param(block[1], id=f"{document}: {heading}")
 
 
-@pytest.mark.parametrize("program", list(programs("README.md", "docs/PYTHON.md", "bindings/python/README.md")))
+@pytest.mark.parametrize(
+    "program", list(programs("README.md", "docs/PYTHON.md", "bindings/python/README.md"))
+)
 def test_programs(program, start, tmp_path):
     # The default path is in there.
     tmp_path.chmod(0o700)

@@ -12,10 +12,11 @@ Register, call a service, and send messages:
 b'reward'
 alice b'hi'
 
-Requests, messages and samples are ``bytes``, or any object with the buffer protocol whose memory is in one piece (``bytearray``,
-``memoryview``, ``array.array``, numpy arrays). Do not write into it before the operation has returned. What comes is
-``bytes``. Times are seconds; ``None`` is no limit. Waits let go of the interpreter's lock, and a signal's handler that
-raises, such as that of Ctrl-C, ends them within 50 ms.
+Requests, messages and samples are ``bytes``, or any object with the buffer protocol whose memory is in one
+piece (``bytearray``, ``memoryview``, ``array.array``, ctypes structures, numpy arrays). Do not write into it
+before the operation has returned. What comes is ``bytes``. Times are seconds; ``None`` is no limit. Waits let
+go of the interpreter's lock, and a signal's handler that raises, such as that of Ctrl-C, ends them within
+50 ms.
 """
 
 from . import errors

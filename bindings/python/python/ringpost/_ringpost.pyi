@@ -83,7 +83,12 @@ class Client:
     @property
     def key(self) -> str: ...
     def __new__(
-        cls, name: str, path: str | PathLike[str] | None = None, *, timeout: float = 5.0, wait: _Wait = "adaptive"
+        cls,
+        name: str,
+        path: str | PathLike[str] | None = None,
+        *,
+        timeout: float = 5.0,
+        wait: _Wait = "adaptive",
     ) -> Self: ...
     def call(self, request: Buffer, timeout: float | None = None) -> bytes: ...
     def submit(self, request: Buffer, timeout: float | None = None) -> None: ...

@@ -8,12 +8,13 @@
 ...     asyncio.run(main())
 [b'ONE', b'TWO']
 
-What is made here belongs to the event loop that runs, and to its thread. Any number of tasks may use it. Every ``await`` may
-be cancelled, so ``asyncio.timeout`` limits it: the response to a call that was given up is discarded when it comes, and
-messages and samples are taken only by a task that goes on with them.
+What is made here belongs to the event loop that runs, and to its thread. Any number of tasks may use it.
+Every ``await`` may be cancelled, so ``asyncio.timeout`` limits it: the response to a call that was given up
+is discarded when it comes, and messages and samples are taken only by a task that goes on with them.
 
-What has no ``await`` asks the server and waits for its answer, some microseconds: making a client, ``publish``, ``subscribe``,
-``connect``, ``listen``, ``presence`` and ``close``. Beside a server that hangs they block the loop until their limit.
+What has no ``await`` asks the server and waits for its answer, some microseconds: making a client,
+``publish``, ``subscribe``, ``connect`` and ``close``. Beside a server that hangs they block the loop until
+their limit.
 """
 
 from __future__ import annotations
@@ -115,7 +116,9 @@ class _Turns:
 class _Calls:
     """The calls over a client's channel or over a link, in their order."""
 
-    def __init__(self, line: ringpost.Client | ringpost.Link, descriptor: int, arm: Callable[[], bool]) -> None:
+    def __init__(
+        self, line: ringpost.Client | ringpost.Link, descriptor: int, arm: Callable[[], bool]
+    ) -> None:
         self._line = line
         self._descriptor = descriptor
         self._arm = arm
@@ -258,10 +261,18 @@ class _Calls:
 
 
 class Client:
-    """A ``ringpost.Client`` in the event loop. ``client`` is the one within: use it for what does not wait."""
+    """A ``ringpost.Client`` in the event loop.
+
+    ``client`` is the one within, for what does not wait. Do not call, submit or receive by it.
+    """
 
     def __init__(
-        self, name: str, path: str | PathLike[str] | None = None, *, timeout: float = 5.0, wait: _Wait = "adaptive"
+        self,
+        name: str,
+        path: str | PathLike[str] | None = None,
+        *,
+        timeout: float = 5.0,
+        wait: _Wait = "adaptive",
     ) -> None:
         asyncio.get_running_loop()
         self.client = ringpost.Client(name, path, timeout=timeout, wait=wait)
@@ -289,7 +300,9 @@ class Client:
         return await self._calls.call(request)
 
     async def send(self, to: str, message: Buffer) -> None:
-        """Sends a message, and waits for room. It goes behind the calls that are under way, and waits for their responses."""
+        """Sends a message, and waits for room. It goes behind the calls that are under way, and waits for
+        their responses.
+        """
         pause = 0.0005
         async with self._sending:  # in order
             while True:
@@ -310,7 +323,9 @@ class Client:
         """As ``ringpost.Client.subscribe``: iterate over it with ``async for``."""
         return Subscriber(self.client.subscribe(pattern, policy=policy, history=history, arms=True))
 
-    def publish(self, topic: str, *, reliable: float | None = None, ring_size: int | None = None) -> Publisher:
+    def publish(
+        self, topic: str, *, reliable: float | None = None, ring_size: int | None = None
+    ) -> Publisher:
         """As ``ringpost.Client.publish``."""
         arms = reliable is not None
         return Publisher(self.client.publish(topic, reliable=reliable, ring_size=ring_size, arms=arms), arms)
@@ -386,7 +401,9 @@ class Publisher:
         self._room = _Turns(publisher.fileno(), publisher.arm) if arms else None
 
     async def send(self, sample: Buffer) -> None:
-        """Publishes a sample. It waits only for reliable subscribers that leave no room, if the topic is reliable."""
+        """Publishes a sample. It waits only for reliable subscribers that leave no room, if the topic is
+        reliable.
+        """
         if self._room is None:
             self.publisher.send(sample)
         else:

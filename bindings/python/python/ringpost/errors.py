@@ -1,4 +1,5 @@
-"""The exceptions of ringpost. All are an ``Error``; where Python has a built-in one of the same meaning, they are that too.
+"""The exceptions of ringpost. All are an ``Error``; where Python has a built-in one of the same meaning, they
+are that too.
 
 >>> issubclass(TimedOut, TimeoutError) and issubclass(Disconnected, ConnectionError)
 True
@@ -19,7 +20,8 @@ class TimedOut(Error, TimeoutError):
 class Disconnected(Error, ConnectionError):
     """The connection has ended."""
 
-    #: Why, in a word: local, peer, unregistered, shutdown, died, protocol-violation, forked, gave-up or cut-off.
+    #: Why, in a word: local, peer, unregistered, shutdown, died, protocol-violation, forked, gave-up or
+    #: cut-off.
     reason = "peer"
 
 
@@ -32,7 +34,9 @@ class NoServer(Error, ConnectionError):
 
 
 class InUse(Error):
-    """Another server listens at the path, the client has a listener already, or a ``View`` or ``Grant`` of this object is open."""
+    """Another server listens at the path, the client has a listener already, or a ``View`` or ``Grant`` of
+    this object is open.
+    """
 
 
 class NameTaken(Error):
@@ -110,6 +114,6 @@ class Violation(Error):
 class ServiceError(Exception):
     """For a service to raise: its text is told to the caller, who gets it as ``ServiceFailed``.
 
-    Any other exception of a service goes to ``sys.unraisablehook`` with its traceback, and the caller is told only that there
-    was one.
+    Any other exception of a service goes to ``sys.unraisablehook`` with its traceback, and the caller is told
+    only that there was one.
     """
