@@ -418,7 +418,7 @@ static char *link_step(const char *operation, char **word, bytes text) {
         if (link_closer) ringpost_closer_free(link_closer);
         if (to_link) ringpost_link_free(to_link);
         link_closer = NULL, to_link = NULL;
-        status = ringpost_connect(client, text.data, second_time, false, &to_link);
+        status = ringpost_connect(client, text.data, false, second_time, &to_link);
         if (status == RINGPOST_OK) status = ringpost_link_closer(to_link, &link_closer);
         return result(status, false);
     }

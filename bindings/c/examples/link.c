@@ -32,7 +32,7 @@ static void *ask(void *asker) {
     const void *reply;
     size_t len;
     uint64_t total;
-    need(ringpost_connect(asker, "sums", 5 * SECOND, false, &link), "connect");
+    need(ringpost_connect(asker, "sums", false, 5 * SECOND, &link), "connect");
     need(ringpost_link_call(link, numbers, sizeof numbers, 5 * SECOND, &reply, &len), "call");
     memcpy(&total, reply, sizeof total);
     printf("the sum is %" PRIu64 "\n", total);
@@ -59,7 +59,7 @@ int main(int argc, char **argv) {
     ringpost_client *asker;
     ringpost_link *link;
     need(ringpost_register(argv[1], "asker", SECOND, &asker), "register");
-    need(ringpost_connect(asker, "sums", SECOND, false, &link), "connect");
+    need(ringpost_connect(asker, "sums", false, SECOND, &link), "connect");
 
     const uint64_t numbers[] = {1, 20, 300};
     const void *reply;

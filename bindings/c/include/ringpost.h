@@ -5,7 +5,8 @@
  * function that says that it takes the handle. Any thread may use a handle, one at a time: a second one gets
  * RINGPOST_IN_USE. There are these exceptions: one thread may receive from a client while another does
  * everything else with it; closers, and ringpost_server_shutdown, may be used by any thread at any time.
- * Do not free a handle that another thread may still use.
+ * A handle that is in use is not freed: that gives RINGPOST_IN_USE, too. But do not free a handle that another
+ * thread may still begin to use.
  *
  * Errors. Functions return RINGPOST_OK or a code; ringpost_error_text() says more. NULL, a handle of another
  * kind, and a handle that was freed (one of the last 1024) are told by a code of their own. Any other
@@ -137,7 +138,7 @@ typedef enum ringpost_status {
      */
     RINGPOST_NOT_SERVING = 17,
     /**
-     * The other client has given up its inbox, or is gone.
+     * The other client is gone, or has given up its inbox, or ended the link before it was accepted.
      */
     RINGPOST_GONE = 18,
     /**
@@ -270,99 +271,6 @@ typedef struct ringpost_serving ringpost_serving;
 typedef struct ringpost_subscriber ringpost_subscriber;
 
 /**
- * A client's key. Two are the same if all their bytes are.
- */
-typedef struct ringpost_key {
-    /**
-     * The key. Their order is the same on all machines.
-     */
-    uint8_t bytes[16];
-} ringpost_key;
-
-/**
- * A client, as the server knows it: it cannot pretend to be another.
- */
-typedef struct ringpost_peer {
-    /**
-     * Its key.
-     */
-    struct ringpost_key key;
-    /**
-     * Its name.
-     */
-    char name[RINGPOST_NAME_SIZE];
-    /**
-     * Its process, at the time of its registration.
-     */
-    uint32_t pid;
-    /**
-     * Its user.
-     */
-    uint32_t uid;
-    /**
-     * Its group.
-     */
-    uint32_t gid;
-} ringpost_peer;
-
-/**
- * A client in a list.
- */
-typedef struct ringpost_client_info {
-    /**
-     * Who it is.
-     */
-    struct ringpost_peer peer;
-    /**
-     * Whether it listens for links.
-     */
-    bool serves;
-    /**
-     * Links that it has open.
-     */
-    uint32_t links;
-    /**
-     * Calls that it has made.
-     */
-    uint64_t calls;
-    /**
-     * Messages that it has sent.
-     */
-    uint64_t sent;
-    /**
-     * Messages that it has received.
-     */
-    uint64_t received;
-} ringpost_client_info;
-
-/**
- * Called for each client of a list. Return 0 to go on, another number to end the list.
- */
-typedef int (*ringpost_visit_client)(void *context, const struct ringpost_client_info *info);
-
-/**
- * A message that was received.
- */
-typedef struct ringpost_message {
-    /**
-     * Who sent it: the address for a response.
-     */
-    struct ringpost_key sender;
-    /**
-     * The name that the sender had.
-     */
-    char sender_name[RINGPOST_NAME_SIZE];
-    /**
-     * What was sent. It belongs to the client, and is valid until it receives again or is freed.
-     */
-    const void *payload;
-    /**
-     * Its length in bytes.
-     */
-    size_t len;
-} ringpost_message;
-
-/**
  * How a server differs from the usual one. Set `size`, and only what differs: 0 and NULL mean the usual, so
  *
  * ringpost_server_options options = {.size = sizeof options, .max_clients = 100};
@@ -406,6 +314,42 @@ typedef struct ringpost_server_options {
      */
     size_t allow_groups_len;
 } ringpost_server_options;
+
+/**
+ * A client's key. Two are the same if all their bytes are.
+ */
+typedef struct ringpost_key {
+    /**
+     * The key. Their order is the same on all machines.
+     */
+    uint8_t bytes[16];
+} ringpost_key;
+
+/**
+ * A client, as the server knows it: it cannot pretend to be another.
+ */
+typedef struct ringpost_peer {
+    /**
+     * Its key.
+     */
+    struct ringpost_key key;
+    /**
+     * Its name.
+     */
+    char name[RINGPOST_NAME_SIZE];
+    /**
+     * Its process, at the time of its registration.
+     */
+    uint32_t pid;
+    /**
+     * Its user.
+     */
+    uint32_t uid;
+    /**
+     * Its group.
+     */
+    uint32_t gid;
+} ringpost_peer;
 
 /**
  * A request that a service answers. It is there until the callback returns.
@@ -468,6 +412,63 @@ typedef struct ringpost_server_summary {
 } ringpost_server_summary;
 
 /**
+ * A message that was received.
+ */
+typedef struct ringpost_message {
+    /**
+     * Who sent it: the address for a response.
+     */
+    struct ringpost_key sender;
+    /**
+     * The name that the sender had.
+     */
+    char sender_name[RINGPOST_NAME_SIZE];
+    /**
+     * What was sent. It belongs to the client, and is valid until it receives again or is freed.
+     */
+    const void *payload;
+    /**
+     * Its length in bytes.
+     */
+    size_t len;
+} ringpost_message;
+
+/**
+ * A client in a list.
+ */
+typedef struct ringpost_client_info {
+    /**
+     * Who it is.
+     */
+    struct ringpost_peer peer;
+    /**
+     * Whether it listens for links.
+     */
+    bool serves;
+    /**
+     * Links that it has open.
+     */
+    uint32_t links;
+    /**
+     * Calls that it has made.
+     */
+    uint64_t calls;
+    /**
+     * Messages that it has sent.
+     */
+    uint64_t sent;
+    /**
+     * Messages that it has received.
+     */
+    uint64_t received;
+} ringpost_client_info;
+
+/**
+ * Called for each client of a list. Return 0 to go on, another number to end the list.
+ */
+typedef int (*ringpost_visit_client)(void *context, const struct ringpost_client_info *info);
+
+/**
  * A sample that was received.
  */
 typedef struct ringpost_sample {
@@ -503,42 +504,96 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * Asks the server for nothing, and waits for its answer.
+ * The text of this thread's last failure, or an empty one. Does not block.
  *
- * Requires: `client` is a handle.
+ * It belongs to the library, has at most RINGPOST_ERROR_TEXT_SIZE bytes with its NUL, and stays the same
+ * until a function fails in this thread, or the thread ends. A success leaves it as it is.
  */
-enum ringpost_status ringpost_client_ping(struct ringpost_client *client, int64_t timeout_ns);
+const char *ringpost_error_text(void);
 
 /**
- * The key of the client with a name. RINGPOST_NOT_FOUND: there is none. Waits for the server.
- *
- * Requires: `client` is a handle, `name` is a text, `key` points to a key.
+ * Whether the other side may have done what this thread's last failed call, response or send asked for, or
+ * may yet do it. If not, asking again is safe. Does not block.
  */
-enum ringpost_status ringpost_client_look_up(struct ringpost_client *client,
-                                             const char *name,
-                                             int64_t timeout_ns,
-                                             struct ringpost_key *key);
+bool ringpost_error_may_have_executed(void);
 
 /**
- * As ringpost_client_look_up, but waits until there is such a client.
- *
- * Requires: as ringpost_client_look_up.
+ * The version of the interface that the library has which is loaded: compare it with RINGPOST_ABI_VERSION if
+ * the library was loaded by other means than its soname. Does not block.
  */
-enum ringpost_status ringpost_client_wait_for(struct ringpost_client *client,
-                                              const char *name,
-                                              int64_t timeout_ns,
-                                              struct ringpost_key *key);
+uint32_t ringpost_abi_version(void);
 
 /**
- * Waits for the server's list of all clients, and then calls `visit` for each of them on this thread.
- * `visit` may use the client; what its `info` points to is valid until it returns.
+ * Starts a server at the path of a socket, or at the default path if that is NULL. It works on threads of
+ * its own, which take no signals. Does not wait for clients.
  *
- * Requires: `client` is a handle. `visit` may be called with `context`, and must return.
+ * `options` may be NULL. `service` answers the calls; if it is NULL the server echoes them. `release` is
+ * called with the context when no thread uses it any more, also if this fails, but not if `service` is NULL.
+ * `*out` is yours: end it by ringpost_server_stop.
+ *
+ * Requires: `path` is NULL or a text, `options` is NULL or points to options, `out` points to a pointer.
+ * `service` may be called with `context` by any number of threads until `release` is called.
  */
-enum ringpost_status ringpost_client_list(struct ringpost_client *client,
+enum ringpost_status ringpost_server_start(const char *path,
+                                           const struct ringpost_server_options *options,
+                                           ringpost_service service,
+                                           void *context,
+                                           ringpost_release release,
+                                           struct ringpost_server **out);
+
+/**
+ * Begins the shutdown: no client comes in any more, calls that are being served end. Does not block. Any
+ * thread may call it at any time, a service and a signal handler too.
+ *
+ * Requires: `server` is a handle.
+ */
+enum ringpost_status ringpost_server_shutdown(const struct ringpost_server *server);
+
+/**
+ * Shuts the server down, waits until it has ended, and frees the handle. It gives services that run the time
+ * that the options say, `grace_ns`, and then a second.
+ *
+ * RINGPOST_TIMED_OUT: it has not ended yet, and goes on ending. The handle is still yours: stop it again, to
+ * wait further. In a service of this server, a time-out of 0 or more is over before that service has
+ * returned; a negative one does not wait for it.
+ *
+ * Requires: `server` is a handle that no other thread uses, `summary` is NULL or points to a summary.
+ */
+enum ringpost_status ringpost_server_stop(struct ringpost_server *server,
                                           int64_t timeout_ns,
-                                          ringpost_visit_client visit,
-                                          void *context);
+                                          struct ringpost_server_summary *summary);
+
+/**
+ * The number of clients that are registered. Does not block.
+ *
+ * Requires: `server` is a handle, `clients` points to a number.
+ */
+enum ringpost_status ringpost_server_clients(const struct ringpost_server *server, uint32_t *clients);
+
+/**
+ * Appends to the response. For use in the service that was called with it.
+ *
+ * RINGPOST_TOO_LARGE: the response would not fit. The caller is told so, whatever the service returns.
+ *
+ * Requires: `response` is what the service was called with, `data` has `len` bytes.
+ */
+enum ringpost_status ringpost_response_write(struct ringpost_response *response,
+                                             const void *data,
+                                             size_t len);
+
+/**
+ * How many bytes can still be written to the response.
+ *
+ * Requires: As ringpost_response_write; `remaining` points to a size_t.
+ */
+enum ringpost_status ringpost_response_remaining(struct ringpost_response *response, size_t *remaining);
+
+/**
+ * Makes the call fail with this text for the caller, whatever the service returns.
+ *
+ * Requires: As ringpost_response_write; `why` is a text.
+ */
+enum ringpost_status ringpost_response_fail(struct ringpost_response *response, const char *why);
 
 /**
  * Registers a client with the server at a path, or at the default path if that is NULL. Waits for the
@@ -708,6 +763,52 @@ enum ringpost_status ringpost_client_inbox_readiness(struct ringpost_client *cli
 enum ringpost_status ringpost_client_inbox_arm(struct ringpost_client *client, bool *armed);
 
 /**
+ * Asks the server for nothing, and waits for its answer.
+ *
+ * Requires: `client` is a handle.
+ */
+enum ringpost_status ringpost_client_ping(struct ringpost_client *client, int64_t timeout_ns);
+
+/**
+ * The key of the client with a name. RINGPOST_NOT_FOUND: there is none. Waits for the server.
+ *
+ * Requires: `client` is a handle, `name` is a text, `key` points to a key.
+ */
+enum ringpost_status ringpost_client_look_up(struct ringpost_client *client,
+                                             const char *name,
+                                             int64_t timeout_ns,
+                                             struct ringpost_key *key);
+
+/**
+ * As ringpost_client_look_up, but waits until there is such a client.
+ *
+ * Requires: as ringpost_client_look_up.
+ */
+enum ringpost_status ringpost_client_wait_for(struct ringpost_client *client,
+                                              const char *name,
+                                              int64_t timeout_ns,
+                                              struct ringpost_key *key);
+
+/**
+ * Waits for the server's list of all clients, and then calls `visit` for each of them on this thread.
+ * `visit` may use the client; what its `info` points to is valid until it returns.
+ *
+ * Requires: `client` is a handle. `visit` may be called with `context`, and must return.
+ */
+enum ringpost_status ringpost_client_list(struct ringpost_client *client,
+                                          int64_t timeout_ns,
+                                          ringpost_visit_client visit,
+                                          void *context);
+
+/**
+ * Writes a key as text: 26 digits and letters and a NUL, which every function that takes a name takes as
+ * well. Does not block.
+ *
+ * Requires: `key` points to a key, `text` to an array of RINGPOST_KEY_TEXT_SIZE bytes.
+ */
+enum ringpost_status ringpost_key_text(const struct ringpost_key *key, char (*text)[RINGPOST_KEY_TEXT_SIZE]);
+
+/**
  * Ends the connection: every wait on it ends with RINGPOST_DISCONNECTED. Closing twice does no harm. Does
  * not block. Any thread may call it at any time, and a signal handler may.
  *
@@ -723,26 +824,6 @@ enum ringpost_status ringpost_closer_close(const struct ringpost_closer *closer)
 enum ringpost_status ringpost_closer_free(struct ringpost_closer *closer);
 
 /**
- * The text of this thread's last failure, or an empty one. Does not block.
- *
- * It belongs to the library, has at most RINGPOST_ERROR_TEXT_SIZE bytes with its NUL, and stays the same
- * until a function fails in this thread, or the thread ends. A success leaves it as it is.
- */
-const char *ringpost_error_text(void);
-
-/**
- * Whether the other side may have done what this thread's last failed call, response or send asked for, or
- * may yet do it. If not, asking again is safe. Does not block.
- */
-bool ringpost_error_may_have_executed(void);
-
-/**
- * The version of the interface that the library has which is loaded: compare it with RINGPOST_ABI_VERSION if
- * the library was loaded by other means than its soname. Does not block.
- */
-uint32_t ringpost_abi_version(void);
-
-/**
  * Opens a link to a client, by its name or the text of its key, and waits until that has accepted or
  * refused. `arms`: the link will be waited for in an event loop. `*out` is yours: end it by
  * ringpost_link_free. The link ends with the client.
@@ -751,8 +832,8 @@ uint32_t ringpost_abi_version(void);
  */
 enum ringpost_status ringpost_connect(struct ringpost_client *client,
                                       const char *to,
-                                      int64_t timeout_ns,
                                       bool arms,
+                                      int64_t timeout_ns,
                                       struct ringpost_link **out);
 
 /**
@@ -834,186 +915,6 @@ enum ringpost_status ringpost_link_arm(struct ringpost_link *link, bool *armed);
  * Requires: `link` is a handle that no other thread uses.
  */
 enum ringpost_status ringpost_link_free(struct ringpost_link *link);
-
-/**
- * Publishes a topic, and waits for the server. `ring_size` is the size of its ring in bytes, or 0 for the
- * usual one: the longest sample is a quarter of it. `reliable_ns` is how long samples may wait for
- * subscribers that want each one, in nanoseconds; with a negative number they never wait. `arms`: the
- * publisher will be waited for in an event loop.
- *
- * `*out` is yours: end it by ringpost_publisher_free. The publisher ends with the client.
- *
- * Requires: `client` is a handle, `topic` is a text, `out` points to a pointer.
- */
-enum ringpost_status ringpost_publish(struct ringpost_client *client,
-                                      const char *topic,
-                                      size_t ring_size,
-                                      int64_t reliable_ns,
-                                      bool arms,
-                                      int64_t timeout_ns,
-                                      struct ringpost_publisher **out);
-
-/**
- * Publishes a sample. Waits only for subscribers that want each one, if the publisher offers that: otherwise
- * it does not block.
- *
- * RINGPOST_FULL: a time-out of 0, and such a subscriber is behind. Nothing was published.
- *
- * Requires: `publisher` is a handle, `sample` has `len` bytes.
- */
-enum ringpost_status ringpost_publisher_send(struct ringpost_publisher *publisher,
-                                             const void *sample,
-                                             size_t len,
-                                             int64_t timeout_ns);
-
-/**
- * Room in the ring for one sample of up to `len` bytes, to be written there and not copied: `*data` points
- * to it, 8-byte aligned. Waits as ringpost_publisher_send does. What lies there is old: write before you
- * commit.
- *
- * End it by ringpost_publisher_commit or ringpost_publisher_abandon. Until then everything else that is
- * asked of the publisher fails with RINGPOST_IN_USE, except its closer and ringpost_publisher_free, which
- * abandons. Any thread may write and end it. Subscribers get what is written only once it is committed; what
- * is not is overwritten with zeros.
- *
- * Requires: `publisher` is a handle, `data` points to a pointer. Nothing is written behind `len` bytes, nor
- * after the grant has ended.
- */
-enum ringpost_status ringpost_publisher_grant(struct ringpost_publisher *publisher,
-                                              size_t len,
-                                              int64_t timeout_ns,
-                                              void **data);
-
-/**
- * Publishes the first `len` bytes of what was granted, and ends the grant. Does not block.
- *
- * RINGPOST_NOTHING_OUTSTANDING: no grant is open.
- * RINGPOST_TOO_LARGE: it was granted less. The grant is still open.
- *
- * Requires: `publisher` is a handle. Nothing is written to the granted bytes any more.
- */
-enum ringpost_status ringpost_publisher_commit(struct ringpost_publisher *publisher, size_t len);
-
-/**
- * Ends the grant, and publishes nothing. Does not block.
- *
- * RINGPOST_NOTHING_OUTSTANDING: no grant is open.
- *
- * Requires: as ringpost_publisher_commit.
- */
-enum ringpost_status ringpost_publisher_abandon(struct ringpost_publisher *publisher);
-
-/**
- * The longest sample in bytes, and how many subscribers there are. Does not block.
- *
- * Requires: `publisher` is a handle, `max_sample` and `subscribers` point to numbers.
- */
-enum ringpost_status ringpost_publisher_limits(struct ringpost_publisher *publisher,
-                                               size_t *max_sample,
-                                               size_t *subscribers);
-
-/**
- * A closer, which ends the publisher from any thread. Does not block. `*out` is yours: end it by
- * ringpost_closer_free.
- *
- * Requires: `publisher` is a handle, `out` points to a pointer.
- */
-enum ringpost_status ringpost_publisher_closer(struct ringpost_publisher *publisher,
-                                               struct ringpost_closer **out);
-
-/**
- * As ringpost_client_readiness, for room. The publisher must have been made with `arms`. Does not block.
- *
- * Requires: `publisher` is a handle, `fd` points to a number.
- */
-enum ringpost_status ringpost_publisher_readiness(struct ringpost_publisher *publisher, int *fd);
-
-/**
- * As ringpost_client_arm, after a send that found no room.
- *
- * Requires: `publisher` is a handle, `armed` points to a bool.
- */
-enum ringpost_status ringpost_publisher_arm(struct ringpost_publisher *publisher, bool *armed);
-
-/**
- * Publishes no more, and frees the handle; a grant that is open is abandoned. Subscribers still receive what
- * was published. Tells the server, and waits for that for a second at most.
- *
- * Requires: `publisher` is a handle that no other thread uses.
- */
-enum ringpost_status ringpost_publisher_free(struct ringpost_publisher *publisher);
-
-/**
- * Starts a server at the path of a socket, or at the default path if that is NULL. It works on threads of
- * its own, which take no signals. Does not wait for clients.
- *
- * `options` may be NULL. `service` answers the calls; if it is NULL the server echoes them. `release` is
- * called with the context when no thread uses it any more, also if this fails, but not if `service` is NULL.
- * `*out` is yours: end it by ringpost_server_stop.
- *
- * Requires: `path` is NULL or a text, `options` is NULL or points to options, `out` points to a pointer.
- * `service` may be called with `context` by any number of threads until `release` is called.
- */
-enum ringpost_status ringpost_server_start(const char *path,
-                                           const struct ringpost_server_options *options,
-                                           ringpost_service service,
-                                           void *context,
-                                           ringpost_release release,
-                                           struct ringpost_server **out);
-
-/**
- * Begins the shutdown: no client comes in any more, calls that are being served end. Does not block. Any
- * thread may call it at any time, a service and a signal handler too.
- *
- * Requires: `server` is a handle.
- */
-enum ringpost_status ringpost_server_shutdown(const struct ringpost_server *server);
-
-/**
- * Shuts the server down, waits until it has ended, and frees the handle. It gives services that run the time
- * that the options say, `grace_ns`, and then a second.
- *
- * RINGPOST_TIMED_OUT: it has not ended yet, and goes on ending. The handle is still yours: stop it again, to
- * wait further. In a service of this server, a time-out of 0 or more is over before that service has
- * returned; a negative one does not wait for it.
- *
- * Requires: `server` is a handle that no other thread uses, `summary` is NULL or points to a summary.
- */
-enum ringpost_status ringpost_server_stop(struct ringpost_server *server,
-                                          int64_t timeout_ns,
-                                          struct ringpost_server_summary *summary);
-
-/**
- * The number of clients that are registered. Does not block.
- *
- * Requires: `server` is a handle, `clients` points to a number.
- */
-enum ringpost_status ringpost_server_clients(const struct ringpost_server *server, uint32_t *clients);
-
-/**
- * Appends to the response. For use in the service that was called with it.
- *
- * RINGPOST_TOO_LARGE: the response would not fit. The caller is told so, whatever the service returns.
- *
- * Requires: `response` is what the service was called with, `data` has `len` bytes.
- */
-enum ringpost_status ringpost_response_write(struct ringpost_response *response,
-                                             const void *data,
-                                             size_t len);
-
-/**
- * How many bytes can still be written to the response.
- *
- * Requires: As ringpost_response_write; `remaining` points to a size_t.
- */
-enum ringpost_status ringpost_response_remaining(struct ringpost_response *response, size_t *remaining);
-
-/**
- * Makes the call fail with this text for the caller, whatever the service returns.
- *
- * Requires: As ringpost_response_write; `why` is a text.
- */
-enum ringpost_status ringpost_response_fail(struct ringpost_response *response, const char *why);
 
 /**
  * Lets other clients open links to this one. Waits for the server. `*out` is yours: end it by
@@ -1185,6 +1086,114 @@ enum ringpost_status ringpost_responder_arm(struct ringpost_responder *responder
 enum ringpost_status ringpost_responder_free(struct ringpost_responder *responder);
 
 /**
+ * Publishes a topic, and waits for the server. `ring_size` is the size of its ring in bytes, or 0 for the
+ * usual one: the longest sample is a quarter of it. `reliable_ns` is how long samples may wait for
+ * subscribers that want each one, in nanoseconds; with a negative number they never wait. `arms`: the
+ * publisher will be waited for in an event loop.
+ *
+ * `*out` is yours: end it by ringpost_publisher_free. The publisher ends with the client.
+ *
+ * Requires: `client` is a handle, `topic` is a text, `out` points to a pointer.
+ */
+enum ringpost_status ringpost_publish(struct ringpost_client *client,
+                                      const char *topic,
+                                      size_t ring_size,
+                                      int64_t reliable_ns,
+                                      bool arms,
+                                      int64_t timeout_ns,
+                                      struct ringpost_publisher **out);
+
+/**
+ * Publishes a sample. Waits only for subscribers that want each one, if the publisher offers that: otherwise
+ * it does not block.
+ *
+ * RINGPOST_FULL: a time-out of 0, and such a subscriber is behind. Nothing was published.
+ *
+ * Requires: `publisher` is a handle, `sample` has `len` bytes.
+ */
+enum ringpost_status ringpost_publisher_send(struct ringpost_publisher *publisher,
+                                             const void *sample,
+                                             size_t len,
+                                             int64_t timeout_ns);
+
+/**
+ * Room in the ring for one sample of up to `len` bytes, to be written there and not copied: `*data` points
+ * to it, 8-byte aligned. Waits as ringpost_publisher_send does. What lies there is old: write before you
+ * commit.
+ *
+ * End it by ringpost_publisher_commit or ringpost_publisher_abandon. Until then everything else that is
+ * asked of the publisher fails with RINGPOST_IN_USE, except its closer and ringpost_publisher_free, which
+ * abandons. Any thread may write and end it. Subscribers get what is written only once it is committed; what
+ * is not is overwritten with zeros.
+ *
+ * Requires: `publisher` is a handle, `data` points to a pointer. Nothing is written behind `len` bytes, nor
+ * after the grant has ended.
+ */
+enum ringpost_status ringpost_publisher_grant(struct ringpost_publisher *publisher,
+                                              size_t len,
+                                              int64_t timeout_ns,
+                                              void **data);
+
+/**
+ * Publishes the first `len` bytes of what was granted, and ends the grant. Does not block.
+ *
+ * RINGPOST_NOTHING_OUTSTANDING: no grant is open.
+ * RINGPOST_TOO_LARGE: it was granted less. The grant is still open.
+ *
+ * Requires: `publisher` is a handle. Nothing is written to the granted bytes any more.
+ */
+enum ringpost_status ringpost_publisher_commit(struct ringpost_publisher *publisher, size_t len);
+
+/**
+ * Ends the grant, and publishes nothing. Does not block.
+ *
+ * RINGPOST_NOTHING_OUTSTANDING: no grant is open.
+ *
+ * Requires: as ringpost_publisher_commit.
+ */
+enum ringpost_status ringpost_publisher_abandon(struct ringpost_publisher *publisher);
+
+/**
+ * The longest sample in bytes, and how many subscribers there are. Does not block.
+ *
+ * Requires: `publisher` is a handle, `max_sample` and `subscribers` point to numbers.
+ */
+enum ringpost_status ringpost_publisher_limits(struct ringpost_publisher *publisher,
+                                               size_t *max_sample,
+                                               size_t *subscribers);
+
+/**
+ * A closer, which ends the publisher from any thread. Does not block. `*out` is yours: end it by
+ * ringpost_closer_free.
+ *
+ * Requires: `publisher` is a handle, `out` points to a pointer.
+ */
+enum ringpost_status ringpost_publisher_closer(struct ringpost_publisher *publisher,
+                                               struct ringpost_closer **out);
+
+/**
+ * As ringpost_client_readiness, for room. The publisher must have been made with `arms`. Does not block.
+ *
+ * Requires: `publisher` is a handle, `fd` points to a number.
+ */
+enum ringpost_status ringpost_publisher_readiness(struct ringpost_publisher *publisher, int *fd);
+
+/**
+ * As ringpost_client_arm, after a send that found no room.
+ *
+ * Requires: `publisher` is a handle, `armed` points to a bool.
+ */
+enum ringpost_status ringpost_publisher_arm(struct ringpost_publisher *publisher, bool *armed);
+
+/**
+ * Publishes no more, and frees the handle; a grant that is open is abandoned. Subscribers still receive what
+ * was published. Tells the server, and waits for that for a second at most.
+ *
+ * Requires: `publisher` is a handle that no other thread uses.
+ */
+enum ringpost_status ringpost_publisher_free(struct ringpost_publisher *publisher);
+
+/**
  * Subscribes to all topics that match a pattern, now and later, and waits for the server. `policy` is one of
  * ringpost_policy. `history`: begin with so many of the last samples of each publisher. `arms`: the
  * subscriber will be waited for in an event loop.
@@ -1275,14 +1284,6 @@ enum ringpost_status ringpost_subscriber_arm(struct ringpost_subscriber *subscri
  * Requires: `subscriber` is a handle that no other thread uses.
  */
 enum ringpost_status ringpost_subscriber_free(struct ringpost_subscriber *subscriber);
-
-/**
- * Writes a key as text: 26 digits and letters and a NUL, which every function that takes a name takes as
- * well. Does not block.
- *
- * Requires: `key` points to a key, `text` to an array of RINGPOST_KEY_TEXT_SIZE bytes.
- */
-enum ringpost_status ringpost_key_text(const struct ringpost_key *key, char (*text)[RINGPOST_KEY_TEXT_SIZE]);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -185,7 +185,7 @@ public:
     /// Opens a link to a client by name, or by the text of its key.
     RINGPOST_CHECKED result<link> connect(c_text to, timeout limit = usual, bool arms = false) {
         ringpost_link *raw = nullptr;
-        return detail::of(ringpost_connect(get(), to.get(), limit.ns(), arms, &raw), [&] { return link(raw); });
+        return detail::of(ringpost_connect(get(), to.get(), arms, limit.ns(), &raw), [&] { return link(raw); });
     }
     /// Lets other clients open links to this one.
     RINGPOST_CHECKED result<listener> listen(timeout limit = usual) {

@@ -54,7 +54,7 @@ pub enum ringpost_status {
     RINGPOST_NOT_FOUND = 16,
     /// The other client does not listen.
     RINGPOST_NOT_SERVING = 17,
-    /// The other client has given up its inbox, or is gone.
+    /// The other client is gone, or has given up its inbox, or ended the link before it was accepted.
     RINGPOST_GONE = 18,
     /// A rule or a permission forbids it.
     RINGPOST_NOT_ALLOWED = 19,

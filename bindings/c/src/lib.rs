@@ -6,17 +6,24 @@
     reason = "the header has no headings: its functions say what they require"
 )]
 
-mod ask;
-mod client;
-mod closer;
-mod ending;
+// The header has its functions in this order.
 mod error;
-mod handle;
-mod link;
-mod publish;
-mod ready;
+
 mod server;
 mod service;
-mod serving;
-mod subscribe;
+
+mod client;
+
+mod ask;
 mod text;
+
+mod closer;
+mod link;
+mod serving;
+
+mod publish;
+mod subscribe;
+
+mod ending;
+mod handle;
+mod ready;

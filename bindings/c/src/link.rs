@@ -33,8 +33,8 @@ unsafe impl Opaque for ringpost_link {
 pub unsafe extern "C" fn ringpost_connect(
     client: *mut ringpost_client,
     to: *const c_char,
-    timeout_ns: i64,
     arms: bool,
+    timeout_ns: i64,
     out: *mut *mut ringpost_link,
 ) -> ringpost_status {
     run(|| {

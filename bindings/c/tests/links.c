@@ -31,10 +31,10 @@ static void *caller(void *unused) {
     size_t len;
     (void)unused;
     EXPECT(RINGPOST_OK, ringpost_register(path, "caller", SECOND, &client));
-    EXPECT(RINGPOST_REFUSED, ringpost_connect(client, "server", -1, false, &link));
+    EXPECT(RINGPOST_REFUSED, ringpost_connect(client, "server", false, -1, &link));
     CHECK(strstr(ringpost_error_text(), "not you") != NULL);
-    EXPECT(RINGPOST_GONE, ringpost_connect(client, "server", -1, false, &link));
-    EXPECT(RINGPOST_OK, ringpost_connect(client, "server", -1, false, &link));
+    EXPECT(RINGPOST_GONE, ringpost_connect(client, "server", false, -1, &link));
+    EXPECT(RINGPOST_OK, ringpost_connect(client, "server", false, -1, &link));
     EXPECT(RINGPOST_OK, ringpost_link_call(link, NULL, 0, -1, &reply, &len));
     CHECK(len == 0);
     EXPECT(RINGPOST_OK, ringpost_link_free(link));
@@ -97,7 +97,7 @@ int main(int argc, char **argv) {
     EXPECT(RINGPOST_OK, ringpost_listener_serve(listener, slow, &served, release, &serving));
     EXPECT(RINGPOST_FREED_HANDLE, ringpost_listener_free(listener));
     EXPECT(RINGPOST_OK, ringpost_register(path, "other", SECOND, &other));
-    EXPECT(RINGPOST_OK, ringpost_connect(other, "server", SECOND, false, &link));
+    EXPECT(RINGPOST_OK, ringpost_connect(other, "server", false, SECOND, &link));
     EXPECT(RINGPOST_OK, ringpost_link_submit(link, "x", 1));
     drain(entered[0]);
     EXPECT(RINGPOST_TIMED_OUT, ringpost_serving_stop(serving, MILLISECOND));

@@ -3,6 +3,7 @@
 #include "expect.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -45,6 +46,15 @@ static void *receiver(void *unused) {
     (void)unused;
     EXPECT(RINGPOST_DISCONNECTED, ringpost_client_recv(shared, -1, &message));
     return NULL;
+}
+
+/* A signal handler may close. */
+static ringpost_closer *of_handler;
+
+static void on_signal(int number) {
+    (void)number;
+    if (ringpost_closer_close(of_handler) != RINGPOST_OK)
+        _exit(1);
 }
 
 static int count(void *context, const ringpost_client_info *info) {
@@ -182,6 +192,20 @@ int main(int argc, char **argv) {
     EXPECT(RINGPOST_FREED_HANDLE, ringpost_client_call(other, "123", 3, SECOND, &reply, &len));
     EXPECT(RINGPOST_FREED_HANDLE, ringpost_closer_close(closer));
 
+    /* A signal that comes in a wait ends it by a closer, and only so. */
+    EXPECT(RINGPOST_OK, ringpost_register(path, "carol", SECOND, &other));
+    EXPECT(RINGPOST_OK, ringpost_client_closer(other, &of_handler));
+    signal(SIGUSR1, on_signal);
+    shared = other;
+    pthread_create(&thread, NULL, receiver, NULL);
+    while ((status = ringpost_client_recv(other, 0, &message)) == RINGPOST_TIMED_OUT)
+        usleep(100);
+    CHECK(status == RINGPOST_IN_USE);
+    pthread_kill(thread, SIGUSR1);
+    pthread_join(thread, NULL);
+    EXPECT(RINGPOST_OK, ringpost_closer_free(of_handler));
+    EXPECT(RINGPOST_OK, ringpost_client_free(other));
+
     /* A forked child has no use of its parent's client. It becomes another program, as valgrind would search it for
      * leaks at an exit, and would take what the threads that it has not inherited own for lost. */
     pid_t child = fork();
@@ -196,7 +220,7 @@ int main(int argc, char **argv) {
 
     ringpost_server_summary done;
     EXPECT(RINGPOST_OK, ringpost_server_stop(server, -1, &done));
-    CHECK(released == 2 && done.registered == 2 && done.calls == 8 && done.abandoned == 0);
+    CHECK(released == 2 && done.registered == 3 && done.calls == 8 && done.abandoned == 0);
     EXPECT(RINGPOST_DISCONNECTED, ringpost_client_recv(client, -1, &message));
     EXPECT(RINGPOST_NOT_SENT, ringpost_client_unregister(client, SECOND));
     EXPECT(RINGPOST_FREED_HANDLE, ringpost_client_unregister(client, SECOND));
