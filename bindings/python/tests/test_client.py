@@ -1,6 +1,7 @@
 """Clients: calls, messages, ends, threads, signals, forks."""
 
 import array
+import ctypes
 import os
 import subprocess
 import sys
@@ -16,7 +17,11 @@ def test_calls_take_any_buffer_and_return_bytes(alice):
     for request in (b"hello", bytearray(b"hello"), memoryview(b"hello"), array.array("B", b"hello")):
         assert alice.call(request, timeout=PATIENCE) == b"hello"
     assert alice.call(array.array("d", [1.5, 2.5])) == array.array("d", [1.5, 2.5]).tobytes()
-    assert alice.call(b"") == b""
+    # Without a shape, without strides, without a dimension.
+    number = ctypes.c_uint32(7)
+    for request in (number, memoryview(number), (ctypes.c_uint16 * 2)(7, 0)):
+        assert alice.call(request) == bytes(number)
+    assert alice.call(b"") == alice.call(bytearray()) == b""
     assert alice.call(b"who") == b"alice"
     long = os.urandom(alice.max_call)
     assert alice.call(bytearray(long)) == long
