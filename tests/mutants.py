@@ -49,6 +49,7 @@ TOPIC_READER = "src/topic/reader"
 AUDIENCE = "src/topic/audience.rs"
 PATIENCE = "src/topic/patience.rs"
 TOPIC_GRANT = "src/topic/grant.rs"
+SAMPLE = "src/client/topics/sample.rs"
 EVENTS = "src/server/events/queue.rs"
 SENDER_QUEUE = "src/ring/shared_producer/queue.rs"
 SIGNAL = "src/ring/signal.rs"
@@ -1134,7 +1135,34 @@ MUTANTS = [
     ("topic: a cursor beyond the tail", PATIENCE,
      " || cursor > self.position)", ")", tests("a_reader_whose_cursor")),
     ("topic: a dropped grant leaves nothing", TOPIC_GRANT,
-     "        while at < self.written {", "        while at < self.written && at > 0 {", tests("topic::tests")),
+     "        while at < to {", "        while at < to && at > 0 {", tests("topic::tests")),
+    ("topic: a dropped grant whose address is known leaves nothing", TOPIC_GRANT,
+     "if self.is_exposed { self.len } else { self.written }", "self.written", tests("what_is_written_at_an_address")),
+    ("topic: what a shorter sample leaves of such a grant", TOPIC_GRANT,
+     "        if self.is_exposed {\n", "        if false {\n", tests("what_is_written_at_an_address")),
+    ("topic: only such a grant pays for that", TOPIC_GRANT,
+     "        if self.is_exposed {\n", "        if true {\n", tests("an_address_is_paid_for")),
+    ("topic: a forked child gives back its parent's grant", TOPIC_GRANT,
+     "        if !self.is_forked() {\n            self.wipe", "        if true {\n            self.wipe",
+     process("topics", "a_forked_child_cannot")),
+    ("topic: a forked child commits its parent's grant", TOPIC_GRANT,
+     "        if self.is_forked() {\n            return;", "        if false {\n            return;",
+     process("topics", "a_forked_child_cannot")),
+    ("topic: a forked child takes what its parent looks at", SAMPLE,
+     "if self.notice.is_forked() {", "if false {", process("topics", "a_forked_child_cannot")),
+    ("topic: what a view says of what was read in place", SAMPLE,
+     "self.sample.check().map_err(|Overwritten| Overrun)", "Ok(())", process("topics", "a_view_that_was_overrun")),
+    ("topic: readers that came before they were expected", AUDIENCE,
+     "            state.expect_no_more();\n            drop(state);", "            drop(state);", tests("a_writer_expects")),
+    ("topic: readers that are not those that are expected", AUDIENCE,
+     "            if reliable && from_beginning {", "            if reliable {", tests("a_writer_expects")),
+    # What other languages need
+    ("caller: another limit for questions", "src/client/caller.rs", "        self.timeout = timeout;", "        let _ = timeout;",
+     process("client", "a_caller_may_give")),
+    ("message: one that is submitted with patience waits", "src/client/messages.rs",
+     "            if patience.is_zero() {", "            if true {", process("client", "messages_that_are_submitted")),
+    ("message: what became of one that was submitted", "src/client/messages.rs",
+     "Some(status) => self.sent(status).map(Some),", "Some(_) => Ok(Some(())),", process("client", "messages_that_are_submitted")),
     # Taps
     ("tap: only the server's user and root", TOPICS,
      "            if !self.shared.ledger.is_exempt(uid) {\n                let refused = Refused::new(\"tap\"",

@@ -130,18 +130,23 @@ impl Calls {
     /// Sends a call if there is room now.
     #[inline]
     pub(super) fn try_submit(&mut self, request: impl Payload) -> Result<(), CallError> {
-        request.encode(self.limits.max_call, |bytes| self.try_submit_bytes(bytes))?
+        request.encode(self.limits.max_call, |bytes| self.try_submit_request(Operation::Call, 0, [bytes]))?
     }
 
-    fn try_submit_bytes(&mut self, request: &[u8]) -> Result<(), CallError> {
+    pub(super) fn try_submit_request<const N: usize>(
+        &mut self,
+        operation: Operation,
+        flags: u16,
+        body: [&[u8]; N],
+    ) -> Result<(), CallError> {
         loop {
-            let submitted = self.requester.try_publish(Operation::Call, 0, [request]);
+            let submitted = self.requester.try_publish(operation, flags, body);
             match submitted {
                 Err(NotSent::Closed(reason)) => self.renew_now(reason.into())?,
                 submitted => {
                     self.requester.notify();
                     if let Err(NotSent::Full) = submitted {
-                        self.wanted = Some(request.len());
+                        self.wanted = Some(body.iter().map(|part| part.len()).sum());
                     }
                     return submitted.map(|_| ()).map_err(unsendable);
                 }
@@ -212,18 +217,22 @@ impl Calls {
 
     /// The same without waiting.
     pub(super) fn try_response(&mut self) -> Result<Option<Reply<'_>>, CallError> {
+        match self.try_status()? {
+            None => Ok(None),
+            Some(status) => self.reply(status).map(Some),
+        }
+    }
+
+    /// The status of the oldest submitted request, if it is there. The requester then has the body.
+    pub(super) fn try_status(&mut self) -> Result<Option<Status>, CallError> {
         if let Some(status) = self.kept_response()? {
-            return self.reply(status).map(Some);
+            return Ok(Some(status));
         }
-        match self.requester.try_receive() {
-            Ok(None) => Ok(None),
-            Ok(Some(status)) => self.reply(status).map(Some),
-            Err(stop) => {
-                let error = no_response(stop);
-                self.ended(&error, true);
-                Err(error)
-            }
-        }
+        self.requester.try_receive().map_err(|stop| {
+            let error = no_response(stop);
+            self.ended(&error, true);
+            error
+        })
     }
 
     /// The response to the oldest submitted call, if it was kept. An error if there is none to come.

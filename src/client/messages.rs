@@ -102,6 +102,79 @@ impl Caller {
         })?
     }
 
+    /// Sends a message as [`try_send`](Self::try_send) does, but never blocks: it does not wait for the
+    /// server's answer. [`try_sent`](Self::try_sent) takes that. The answers come in order with the responses
+    /// to submitted calls: keep in mind which is next. It is for event loops.
+    ///
+    /// While the receiver's inbox is full, the server waits for room, at most for `patience`, and answers no
+    /// later request of this client meanwhile; with none it answers at once.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`]; [`Full`](CallError::Full) if there is no room in the request ring now. The message
+    /// was not sent.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::SendError;
+    /// use std::time::Duration;
+    ///
+    /// # let (_bus, mut alice, mut bob) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/two.rs"));
+    /// let (to, patience) = (bob.key(), Duration::from_millis(50));
+    /// let caller = alice.caller();
+    /// caller.try_submit_send(to, b"hello", patience)?;
+    /// caller.try_submit(b"a call")?;
+    /// while caller.try_sent()?.is_none() {} // usually: arm, and wait for the descriptor
+    /// assert_eq!(bob.recv()?.payload(), b"hello");
+    /// assert_eq!(caller.response()?, b"a call");
+    /// bob.unregister()?;
+    /// caller.try_submit_send(to, b"hello?", patience)?;
+    /// let answer = loop {
+    ///     if let Some(answer) = caller.try_sent().transpose() {
+    ///         break answer;
+    ///     }
+    /// };
+    /// assert_eq!(answer, Err(SendError::NotFound));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn try_submit_send(
+        &mut self,
+        to: Key,
+        message: impl Payload,
+        patience: Duration,
+    ) -> Result<(), CallError> {
+        let max = self.calls.limits.max_message;
+        message.encode(max, |bytes| {
+            if bytes.len() > max {
+                return Err(CallError::TooLarge { len: bytes.len(), max });
+            }
+            let to = to.to_bytes();
+            if patience.is_zero() {
+                return self.calls.try_submit_request(Operation::Send, 0, [&to, bytes]);
+            }
+            let patience = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX).to_le_bytes();
+            self.calls.try_submit_request(Operation::Send, WAITS, [&to, &patience, bytes])
+        })?
+    }
+
+    /// The server's answer to the message that was [submitted](Self::try_submit_send), if that is what was
+    /// submitted first of all that has no answer yet: `Some` if it is in the receiver's inbox, `None` if
+    /// there is no answer yet. Never blocks.
+    ///
+    /// If what was submitted first is a call, this takes its response and drops it.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendError`]; [`TimedOut`](SendError::TimedOut) if the patience was over, and
+    /// [`InboxFull`](SendError::InboxFull) if there was none: then nothing was delivered.
+    pub fn try_sent(&mut self) -> Result<Option<()>, SendError> {
+        match self.calls.try_status()? {
+            None => Ok(None),
+            Some(status) => self.sent(status).map(Some),
+        }
+    }
+
     /// The request has no time limit while there is room, which is the rule: that takes less.
     #[inline(never)]
     fn send_unlimited(&mut self, to: Key, message: &[u8]) -> Result<(), SendError> {

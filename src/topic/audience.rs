@@ -172,6 +172,8 @@ struct Changing {
     bans: HashMap<u32, Ban>,
     /// How many reliable readers are to come, and until when they are waited for.
     expected: Option<(u32, Instant)>,
+    /// How many reliable readers that were there before the topic were admitted to this segment.
+    came: u32,
     /// The readers of the segment that the writer has yet to leave.
     former: Vec<Arc<Attached>>,
     successor: Option<Successor>,
@@ -266,13 +268,9 @@ impl Audience {
                 attached.floor(0);
             }
             let admitted = !reliable || self.0.patience.is_some() && !state.is_banned(peer.uid);
-            if let Some((expected, _)) = &mut state.expected
-                && reliable
-            {
-                *expected -= 1;
-                if *expected == 0 {
-                    state.expected = None;
-                }
+            if reliable && from_beginning {
+                state.came += 1;
+                state.expect_no_more();
             }
             if admitted {
                 state.all.push(Arc::clone(&attached));
@@ -315,10 +313,14 @@ impl Audience {
         }
     }
 
-    /// The writer does not begin its second pass before so many reliable readers were admitted, or then.
+    /// The writer does not begin its second pass before so many reliable readers were admitted that were
+    /// there before the topic, or then. Some may have come before this is said.
     pub(crate) fn expect(&self, reliable: u32, until: Instant) {
         if reliable > 0 {
-            self.lock().expected = Some((reliable, until));
+            let mut state = self.lock();
+            state.expected = Some((reliable, until));
+            state.expect_no_more();
+            drop(state);
             self.tell_change();
         }
     }
@@ -336,6 +338,7 @@ impl Audience {
             self.make_barrier();
             let carried = state.segment.as_ref().and_then(|former| carry(former, &view, &shape));
             let readers = std::mem::take(&mut state.all);
+            state.came = 0;
             match state.successor.replace(Successor { view, shape, carried }) {
                 // The writer has not even begun with it.
                 Some(unused) => Some((ended_word(&unused.view), readers)),
@@ -518,6 +521,12 @@ pub(super) fn always_fences() -> bool {
 }
 
 impl Changing {
+    /// Nobody is expected any more once all have come.
+    fn expect_no_more(&mut self) {
+        let came = self.came;
+        self.expected.take_if(|(expected, _)| *expected <= came);
+    }
+
     fn is_banned(&self, uid: u32) -> bool {
         self.bans.get(&uid).is_some_and(|ban| Instant::now() < ban.until)
     }

@@ -14,6 +14,8 @@ use crate::testing::failpoints::failpoint;
 /// not published is overwritten, before anything is published behind it. (For what readers take for samples
 /// that is not needed. Each commit stores the next 0 first, so no reader that is not lapped looks at a header
 /// in there.)
+///
+/// In a forked child, whose grant is its parent's, it writes and publishes nothing.
 #[derive(Debug)]
 #[must_use = "a grant that is not committed publishes nothing"]
 pub(crate) struct Grant<'a> {
@@ -56,12 +58,19 @@ impl<'a> Grant<'a> {
 
     /// Publishes what was written.
     pub(crate) fn commit(self) {
+        if self.is_forked() {
+            return;
+        }
         if self.is_exposed {
             self.wipe(self.written, self.len);
         }
         self.writer.commit_at(self.start, self.written);
         self.writer.tell();
         std::mem::forget(self); // Its drop is for what is not committed.
+    }
+
+    fn is_forked(&self) -> bool {
+        self.writer.audience.is_forked()
     }
 
     /// Overwrites these bytes of the room with zeros.
@@ -78,6 +87,9 @@ impl<'a> Grant<'a> {
 
 impl io::Write for Grant<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.is_forked() {
+            return Err(io::Error::other("the grant is that of the process that forked this one"));
+        }
         let fit = &bytes[..bytes.len().min(self.remaining())];
         self.writer.ring.copy_in(self.start, HEADER + self.written, fit);
         failpoint!("sample.granted", [topic], seldom);
@@ -92,6 +104,8 @@ impl io::Write for Grant<'_> {
 
 impl Drop for Grant<'_> {
     fn drop(&mut self) {
-        self.wipe(0, if self.is_exposed { self.len } else { self.written });
+        if !self.is_forked() {
+            self.wipe(0, if self.is_exposed { self.len } else { self.written });
+        }
     }
 }

@@ -15,12 +15,13 @@ pub(crate) struct InPlace<'a> {
     reader: &'a mut Reader,
     len: usize,
     pub(crate) taken: Taken,
+    is_left: bool,
 }
 
 impl<'a> InPlace<'a> {
     pub(super) fn new(reader: &'a mut Reader, len: usize) -> InPlace<'a> {
         let taken = reader.at_hand();
-        InPlace { reader, len, taken }
+        InPlace { reader, len, taken, is_left: false }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -44,6 +45,11 @@ impl<'a> InPlace<'a> {
         self.reader.address(HEADER, self.len)
     }
 
+    /// It does not count as taken when this is dropped, and nobody is told of it.
+    pub(crate) fn leave(&mut self) {
+        self.is_left = true;
+    }
+
     /// Whether all that was read so far was the sample.
     pub(crate) fn check(&self) -> Result<(), Overwritten> {
         if self.reader.is_lapped() { Err(Overwritten) } else { Ok(()) }
@@ -58,6 +64,8 @@ impl fmt::Debug for InPlace<'_> {
 
 impl Drop for InPlace<'_> {
     fn drop(&mut self) {
-        self.reader.taken(record_size(self.len));
+        if !self.is_left {
+            self.reader.taken(record_size(self.len));
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! Deadlines come before everything else: also for a client that registers again, whatever delays it was
 //! given.
 
-use crate::common::{Bus, Place, begin};
+use crate::common::{Bus, Place, begin, within_limit};
 use ringpost::{
-    CallError, Client, CloseReason, Reconnect, ReconnectError, ReconnectEvent, RecvError, SendError, Server,
+    CallError, Caller, Client, CloseReason, ConnectError, PublishError, Reconnect, ReconnectError,
+    ReconnectEvent, RecvError, SendError, ServeError, Server, SubscribeError,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -98,4 +99,48 @@ fn a_server_that_comes_and_goes_does_not_make_a_client_busy() {
         server.join_after_shutdown();
         assert!(matches!(client.call(b"x"), Err(CallError::NotSent(CloseReason::Shutdown))));
     }
+}
+
+/// The server answers in order, and is busy with a call.
+#[test]
+fn a_caller_may_give_its_questions_another_limit() {
+    let (go, goes) = std::sync::mpsc::channel::<()>();
+    let goes = std::sync::Mutex::new(goes);
+    let bus = Bus::with(|builder| {
+        builder.service(move |_, response| {
+            let _ = goes.lock().unwrap().recv();
+            response.write(b"done")
+        })
+    });
+    // No number is too large.
+    let mut client = Client::builder(&bus.place.path).timeout(Duration::MAX).register("alice").unwrap();
+    client.caller().submit(b"takes long").unwrap();
+    let mut client = within_limit("the questions", move || {
+        ask_in_vain(client.caller());
+        client
+    });
+    let caller = client.caller();
+    caller.set_timeout(Duration::MAX);
+    go.send(()).unwrap();
+    assert_eq!(caller.response().unwrap(), b"done");
+    assert_eq!((caller.ping(), caller.look_up("bob")), (Ok(()), Ok(None)));
+    let _publisher = caller.publish("a").unwrap();
+    let _subscriber = caller.subscribe("a").unwrap();
+    let _listener = caller.listen().unwrap();
+    client.unregister().unwrap();
+}
+
+fn ask_in_vain(caller: &mut Caller) {
+    for limit in [Duration::ZERO, Duration::from_millis(5)] {
+        caller.set_timeout(limit);
+        assert_eq!(caller.ping(), Err(CallError::TimedOut));
+        assert_eq!(caller.look_up("bob"), Err(CallError::TimedOut));
+        assert_eq!(caller.list().map(|_| ()), Err(CallError::TimedOut));
+        assert_eq!(caller.statistics().map(|_| ()), Err(CallError::TimedOut));
+    }
+    caller.set_timeout(Duration::ZERO);
+    assert!(matches!(caller.publish("a"), Err(PublishError::TimedOut)));
+    assert!(matches!(caller.subscribe("a"), Err(SubscribeError::TimedOut)));
+    assert!(matches!(caller.listen(), Err(ServeError::TimedOut)));
+    assert!(matches!(caller.connect("bob"), Err(ConnectError::TimedOut)));
 }

@@ -5,7 +5,7 @@ use crate::common::payload::content;
 use crate::common::proc::{worker_is_gone, worker_sleeps};
 use crate::common::raw::{RawClient, SEND};
 use crate::common::{Bus, LIMIT, begin, eventually, finds_no_room, slot_of, within_limit};
-use ringpost::{Client, Key, SendError};
+use ringpost::{CallError, Caller, Client, Key, SendError};
 use std::time::Duration;
 
 const MOMENT: Duration = Duration::from_millis(20);
@@ -33,6 +33,80 @@ fn waiting_sender(bus: &Bus, name: &str, to: Key, message: &[u8]) -> RawClient {
     eventually("the worker takes the request", || sender.all_taken());
     eventually("the sender waits", || worker_sleeps(name));
     sender
+}
+
+/// The answer to the message that was submitted first.
+fn answer(caller: &mut Caller) -> Result<(), SendError> {
+    let mut answer = None;
+    eventually("an answer comes", || {
+        answer = caller.try_sent().transpose();
+        answer.is_some()
+    });
+    answer.unwrap()
+}
+
+/// Calls and messages that were submitted are answered in their order, each of the messages with what became
+/// of it.
+#[test]
+fn messages_that_are_submitted_are_answered_in_order_with_the_calls() {
+    let bus = Bus::with(|builder| {
+        builder.ring_size(4096).service(|request, response| response.write(request.payload()))
+    });
+    let (mut bob, mut gone, carol) = (bus.client("bob"), bus.client("gone"), bus.client("carol"));
+    let (mut caller, _inbox) = bus.client("alice").split();
+    assert_eq!(
+        caller.try_submit_send(bob.key(), &[7; 4096], MOMENT),
+        Err(CallError::TooLarge { len: 4096, max: caller.limits().max_message })
+    );
+    let gone_key = gone.key();
+    gone.caller().ping().unwrap();
+    gone.unregister().unwrap();
+    carol.split().0.ping().unwrap();
+    for patience in [Duration::ZERO, MOMENT, Duration::MAX] {
+        caller.try_submit(b"one").unwrap();
+        caller.try_submit_send(bob.key(), b"first", patience).unwrap();
+        caller.try_submit_send(gone_key, b"nobody", patience).unwrap();
+        caller.try_submit_send(bob.key(), b"", patience).unwrap();
+        caller.try_submit(b"two").unwrap();
+        assert_eq!(caller.outstanding(), 5);
+        // One that is waited for comes last of all, and what came before it is kept.
+        assert_eq!(caller.call(b"three").unwrap(), b"three");
+        assert_eq!(caller.response().unwrap(), b"one");
+        assert_eq!(answer(&mut caller), Ok(()));
+        assert_eq!(answer(&mut caller), Err(SendError::NotFound));
+        assert_eq!(answer(&mut caller), Ok(()));
+        assert_eq!(caller.response().unwrap(), b"two");
+        assert_eq!(bob.recv().unwrap().payload(), b"first");
+        assert_eq!(bob.recv().unwrap().payload(), b"");
+        assert!(bob.try_recv().unwrap().is_none());
+    }
+    assert!(matches!(caller.try_sent(), Err(SendError::Server(_))), "nothing is outstanding");
+    // The inbox is full.
+    let mut sent = 0;
+    let full = loop {
+        caller.try_submit_send(bob.key(), &[7; 1000], Duration::ZERO).unwrap();
+        match answer(&mut caller) {
+            Ok(()) => sent += 1,
+            Err(full) => break full,
+        }
+    };
+    assert_eq!((full, sent > 1), (SendError::InboxFull, true));
+    caller.try_submit_send(bob.key(), &[7; 1000], MOMENT).unwrap();
+    assert_eq!(answer(&mut caller), Err(SendError::TimedOut));
+    // The server waits for room on its behalf.
+    caller.try_submit_send(bob.key(), b"last", LIMIT).unwrap();
+    assert_eq!(caller.try_sent(), Ok(None));
+    for _ in 0..sent {
+        assert_eq!(bob.recv().unwrap().payload(), [7; 1000]);
+    }
+    assert_eq!((answer(&mut caller), bob.recv().unwrap().payload()), (Ok(()), &b"last"[..]));
+    // What was submitted when the connection ended may have been delivered.
+    caller.try_submit_send(bob.key(), b"x", MOMENT).unwrap();
+    eventually("it is answered", || bob.try_recv().unwrap().is_some());
+    caller.try_submit_send(bob.key(), b"x", MOMENT).unwrap();
+    caller.closer().close();
+    let ended = caller.try_submit_send(bob.key(), b"x", MOMENT).unwrap_err();
+    assert!(ended.is_disconnected() && !ended.may_have_executed(), "{ended}");
 }
 
 /// A sender that waits with the largest message, where one unread line is in its way, does not close the

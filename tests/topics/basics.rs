@@ -1,8 +1,8 @@
 //! What one process sees: order, sequences, policies, history, patterns, large samples.
 
-use super::common::eventually;
+use super::common::{LIMIT, eventually};
 use super::{next, number, pair, payloads, send_number};
-use ringpost::{Overrun, Policy, Publisher, Subscriber, WaitStrategy};
+use ringpost::{Overrun, Policy, Publisher, SampleGrant, SampleView, Subscriber, WaitStrategy};
 use std::io::Write;
 use std::time::Duration;
 
@@ -218,6 +218,68 @@ fn a_large_sample_is_written_and_read_in_place() {
     assert!(sub.try_recv_ref().unwrap().is_none(), "nothing was published");
 }
 
+/// As code of another language does: what lies there is read without Rust's knowing that it may change.
+fn read_there(view: &SampleView<'_>) -> Vec<u8> {
+    let mut bytes = vec![0; view.len()];
+    // SAFETY: so many bytes can be read there, and nobody writes there in these tests.
+    unsafe { std::ptr::copy_nonoverlapping(view.as_ptr(), bytes.as_mut_ptr(), bytes.len()) };
+    bytes
+}
+
+/// The same for what is written there.
+fn write_there(grant: &mut SampleGrant<'_>, bytes: &[u8]) {
+    assert!(bytes.len() <= grant.remaining());
+    // SAFETY: so many bytes can be written there, and nobody else has the address.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), grant.as_mut_ptr(), bytes.len()) };
+    grant.advance(bytes.len());
+}
+
+#[test]
+fn a_large_sample_is_written_and_read_by_its_address() {
+    const FRAME: usize = 4 << 20;
+    let (_bus, mut alice, mut bob) = pair();
+    let mut frames =
+        Publisher::options().ring_size(8 * FRAME).publish(alice.caller(), "camera/front").unwrap();
+    let mut sub = bob.subscribe("camera/*").unwrap();
+    for round in 0..20_u8 {
+        // Longer and shorter than the room, and given back.
+        let image: Vec<u8> = (0..FRAME).map(|at| (at % 251) as u8 ^ round).collect();
+        let mut given_back = frames.grant(FRAME).unwrap();
+        write_there(&mut given_back, &image[..FRAME / 2]);
+        drop(given_back);
+        let mut frame = frames.grant_timeout(FRAME, LIMIT).unwrap();
+        assert!(frame.as_mut_ptr().cast::<u64>().is_aligned());
+        write_there(&mut frame, &image[..FRAME / 3]);
+        write_there(&mut frame, &image[FRAME / 3..FRAME - usize::from(round)]);
+        assert_eq!(frame.remaining(), usize::from(round));
+        frame.commit();
+        let view = sub.recv_ref_timeout(LIMIT).unwrap();
+        assert_eq!((view.len(), view.sequence()), (FRAME - usize::from(round), u64::from(round) + 1));
+        assert!(view.as_ptr().cast::<u64>().is_aligned());
+        assert_eq!(read_there(&view), image[..FRAME - usize::from(round)]);
+        view.check().unwrap();
+        view.finish().unwrap();
+    }
+    frames.grant(0).unwrap().commit();
+    let view = sub.recv_ref().unwrap();
+    assert_eq!((view.as_ptr().is_null(), read_there(&view), view.check()), (false, Vec::new(), Ok(())));
+}
+
+#[test]
+fn a_view_that_is_waited_for_comes_or_the_time_is_over() {
+    let (_bus, mut alice, mut bob) = pair();
+    let mut ticks = alice.publish("ticks").unwrap();
+    let mut sub = bob.subscribe("ticks").unwrap();
+    assert!(sub.recv_ref_timeout(Duration::ZERO).unwrap_err().is_timeout());
+    assert!(sub.recv_ref_timeout(Duration::from_millis(5)).unwrap_err().is_timeout());
+    let waiting = super::common::begin(move || {
+        let view = sub.recv_ref_timeout(LIMIT).unwrap();
+        view.read_at::<u64>(0).unwrap()
+    });
+    send_number(&mut ticks, 7);
+    assert_eq!(waiting.end("a sample"), Some(7));
+}
+
 #[test]
 fn a_view_that_was_overrun_says_so_and_the_next_sample_tells_the_gap() {
     let (_bus, mut alice, mut bob) = pair();
@@ -225,11 +287,11 @@ fn a_view_that_was_overrun_says_so_and_the_next_sample_tells_the_gap() {
     let mut sub = bob.subscribe("ticks").unwrap();
     send_number(&mut ticks, 1);
     let view = sub.recv_ref().unwrap();
-    assert_eq!(view.read_at::<u64>(0), Ok(Some(1)));
+    assert_eq!((view.read_at::<u64>(0), view.check()), (Ok(Some(1)), Ok(())));
     for count in 2..=1000 {
         send_number(&mut ticks, count);
     }
-    assert_eq!(view.read_at::<u64>(0), Err(Overrun));
+    assert_eq!((view.check(), view.read_at::<u64>(0)), (Err(Overrun), Err(Overrun)));
     assert_eq!(view.finish(), Err(Overrun));
     let sample = next(&mut sub);
     assert_eq!(number(&sample), sample.sequence());

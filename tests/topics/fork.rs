@@ -1,10 +1,11 @@
 //! Topics of a process that forks: they are the parent's.
 
-use super::common::Bus;
 use super::common::role::{Role, Stage, say};
+use super::common::{Bus, LIMIT};
 use super::{next, number, register, send_number};
-use ringpost::{CloseReason, PublishError, SampleError};
+use ringpost::{CloseReason, Policy, PublishError, Publisher, SampleError, Subscriber};
 use rustix::process::{Pid, WaitOptions, waitpid};
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs `child` in a forked process, and returns its status: 0 if `child` returns.
@@ -30,6 +31,22 @@ pub fn fork_while_publishing(_stage: &Stage) {
     if let Some(numbers) = &mut both.0 {
         send_number(numbers, 1);
     }
+    // A grant, which the child gives back and publishes, each in a process of its own.
+    let held = both.0.as_mut().map(|numbers| {
+        let mut grant = numbers.grant(40).unwrap();
+        grant.as_mut_ptr();
+        grant.write_all(&2_u64.to_ne_bytes()).unwrap();
+        Some(grant)
+    });
+    let mut held = held.unwrap();
+    let given_back = fork(|| {
+        let mut grant = held.take().unwrap();
+        assert!(grant.write_all(b"more").is_err());
+    });
+    let published = fork(|| held.take().unwrap().commit());
+    assert_eq!(number(&next(&mut sub)), 1);
+    assert!(sub.try_recv().unwrap().is_none(), "the child published");
+    held.unwrap().commit();
     let status = fork(|| {
         let (Some(mut numbers), Some(mut alice)) = (both.0.take(), both.1.take()) else { unreachable!() };
         let forked = |error| matches!(error, PublishError::Disconnected(FORKED));
@@ -49,9 +66,15 @@ pub fn fork_while_publishing(_stage: &Stage) {
         assert_eq!(number(&next(&mut own)), 9);
     });
     let mut numbers = both.0.unwrap();
-    send_number(&mut numbers, 2);
-    assert_eq!((number(&next(&mut sub)), number(&next(&mut sub))), (1, 2));
-    say(format_args!("child {}", status.unwrap_or(-1)));
+    send_number(&mut numbers, 3);
+    for count in 2..=3 {
+        let sample = next(&mut sub);
+        assert_eq!((number(&sample), sample.sequence()), (count, count));
+    }
+    say(format_args!(
+        "child {}",
+        [given_back, published, status].map(|status| status.unwrap_or(-1)).iter().sum::<i32>()
+    ));
 }
 
 pub fn fork_while_subscribing(_stage: &Stage) {
@@ -83,9 +106,31 @@ pub fn fork_while_subscribing(_stage: &Stage) {
     say(format_args!("child {}", status.unwrap_or(-1)));
 }
 
+pub fn fork_while_viewing(_stage: &Stage) {
+    let mut alice = register("alice");
+    let options = Publisher::options().ring_size(4096).reliable(LIMIT);
+    let mut jobs = options.publish(alice.caller(), "jobs").unwrap();
+    let mut sub = Subscriber::options().policy(Policy::Reliable).subscribe(alice.caller(), "jobs").unwrap();
+    while jobs.try_send(&[7; 248]).is_ok() {}
+    let mut held = Some(sub.recv_ref().unwrap());
+    let status = fork(|| {
+        let view = held.take().unwrap();
+        assert_eq!((view.read_at::<[u8; 248]>(0), view.finish()), (Ok(Some([7; 248])), Ok(())));
+    });
+    let full = jobs.try_send(&[7; 248]);
+    assert!(
+        matches!(full, Err(PublishError::Full)),
+        "the child took what its parent has yet to read: {full:?}"
+    );
+    assert_eq!(held.unwrap().read_at::<[u8; 248]>(0), Ok(Some([7; 248])));
+    while sub.try_recv().unwrap().is_some() {}
+    jobs.try_send(&[7; 248]).unwrap();
+    say(format_args!("child {}", status.unwrap_or(-1)));
+}
+
 #[test]
 fn a_forked_child_cannot_use_what_its_parent_has() {
-    for role in ["forks while publishing", "forks while subscribing"] {
+    for role in ["forks while publishing", "forks while subscribing", "forks while viewing"] {
         let bus = Bus::start();
         let mut alice = Role::start(role, &[("PATH", bus.path().to_str().unwrap())]);
         assert_eq!(alice.hear("child"), "0", "{role}");

@@ -30,6 +30,7 @@ fn role() {
         "subscribes" => processes::subscribe(&stage),
         "forks while publishing" => fork::fork_while_publishing(&stage),
         "forks while subscribing" => fork::fork_while_subscribing(&stage),
+        "forks while viewing" => fork::fork_while_viewing(&stage),
         "goes on publishing" => outlive::publish_on(&stage),
         "goes on subscribing" => outlive::subscribe_on(&stage),
         "tries as another user" => users::subscribe_as_another(&stage),

@@ -3,6 +3,7 @@
 use super::common::{LIMIT, begin, eventually};
 use super::{drain, next, number, pair, send_number};
 use ringpost::{Policy, PublishError, Publisher, SampleError, SubscribeError, Subscriber};
+use std::io::Write;
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(600);
@@ -50,12 +51,19 @@ fn a_full_ring_is_told_without_waiting_and_at_a_deadline() {
     assert!(sent > 10 && sent < 100, "{sent}");
     let late = numbers.send_timeout(b"x", Duration::from_millis(5));
     assert!(late.unwrap_err().is_timeout());
+    let late = numbers.grant_timeout(8, Duration::from_millis(5)).map(|_| ());
+    assert!(late.unwrap_err().is_timeout());
     assert_eq!(numbers.sequence(), sent);
     let waiting = begin(move || {
         numbers.send_timeout(&(sent + 1).to_ne_bytes(), LIMIT).unwrap();
+        for count in sent + 2..=100 + sent {
+            let mut grant = numbers.grant_timeout(8, LIMIT).unwrap();
+            grant.write_all(&count.to_ne_bytes()).unwrap();
+            grant.commit();
+        }
         numbers
     });
-    for count in 1..=sent + 1 {
+    for count in 1..=100 + sent {
         assert_eq!(number(&next(&mut sub)), count);
     }
     let mut numbers = waiting.end("room");

@@ -7,6 +7,7 @@ use std::fmt;
 use zerocopy::FromBytes;
 
 use super::error::Overrun;
+use super::notice::Notice;
 use crate::codec::{FromPayload, PayloadError};
 use crate::topic::{InPlace, Overwritten};
 use crate::wire::{Peer, Topic};
@@ -209,6 +210,7 @@ fn show(kind: &str, origin: &Origin<'_>, bytes: usize, f: &mut fmt::Formatter<'_
 /// ```
 pub struct SampleView<'a> {
     pub(super) sample: InPlace<'a>,
+    pub(super) notice: &'a Notice,
     pub(super) topic: &'a Topic,
     pub(super) publisher: &'a Peer,
 }
@@ -321,6 +323,15 @@ impl SampleView<'_> {
     /// [`Overrun`] if the publisher has overwritten it meanwhile.
     pub fn finish(self) -> Result<(), Overrun> {
         self.check()
+    }
+}
+
+/// In a forked child the subscription is its parent's, for which nothing was taken.
+impl Drop for SampleView<'_> {
+    fn drop(&mut self) {
+        if self.notice.is_forked() {
+            self.sample.leave();
+        }
     }
 }
 

@@ -228,7 +228,12 @@ impl Subscriber {
     #[inline(always)]
     fn view(&mut self, at: usize, len: usize) -> SampleView<'_> {
         let part = &mut self.feed.parts[at];
-        SampleView { sample: part.reader.view(len), topic: part.identity.topic(), publisher: &part.publisher }
+        SampleView {
+            sample: part.reader.view(len),
+            notice: &self.feed.shared.notice,
+            topic: part.identity.topic(),
+            publisher: &part.publisher,
+        }
     }
 
     /// Who publishes what this subscription takes, one for each of its topics. Does not block.
