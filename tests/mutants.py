@@ -109,6 +109,7 @@ TOP = "src/bin/ringpost/top"
 C_HANDLE = "bindings/c/src/handle.rs"
 C_ERROR = "bindings/c/src/error.rs"
 C_SERVICE = "bindings/c/src/service.rs"
+CPP = "bindings/c/include/ringpost"
 PYTHON = "bindings/python/src"
 PACKAGE = "bindings/python/python/ringpost"
 PLAYERS = "tests/conformance"
@@ -1278,6 +1279,17 @@ MUTANTS = [
      "Failure { status, text, may_have_executed: error.may_have_executed() } } } impl From<SendError>",
      "Failure { status, text, may_have_executed: false } } } impl From<SendError>", conformance("a service that is slow")),
     ("C: a failed service's text is its own", C_ERROR, "CallError::ServiceFailed(why) => why.clone(),", "", conformance("what a link can carry")),
+    # C++
+    ("C++: a grant that goes is abandoned", CPP + "/topics.hpp", "if (publisher_) ringpost_publisher_abandon(publisher_.get());", "", in_c()),
+    ("C++: a view that goes is released", CPP + "/topics.hpp", "if (subscriber_) ringpost_subscriber_release(subscriber_.get());", "", in_c()),
+    ("C++: an overrun is told", CPP + "/topics.hpp", "if (status == RINGPOST_OVERRUN) return false;", "if (status == RINGPOST_OVERRUN) return true;", in_c()),
+    ("C++: the caller gets an exception's text", CPP + "/links.hpp",
+     "answer.fail(failure.what());\n    } catch (...)", "static_cast<void>(failure);\n    } catch (...)", in_c()),
+    ("C++: a service is deleted", CPP + "/links.hpp", "delete static_cast<Service *>(context)", "static_cast<void>(context)", in_c()),
+    ("C++: what was ended is empty", CPP + "/base.hpp", "static_cast<void>(handle_.release());", "static_cast<void>(0);", in_c()),
+    ("C++: a negative duration is no wait", CPP + "/base.hpp", "else if (ns > 0)", "else", in_c()),
+    ("C++: the rest of an array of numbers is sent, too", CPP + "/base.hpp",
+     "std::ranges::size(range) * sizeof(std::ranges::range_value_t<Range>)", "std::ranges::size(range)", in_c()),
     # Python
     ("Python: a call that was given up is forgotten", PYTHON + "/calls.rs",
      "                        *wanted = false;\n", "let _ = wanted;", in_python("test_client.py", "a_call_that_timed_out_is_forgotten")),
