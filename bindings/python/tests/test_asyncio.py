@@ -121,6 +121,28 @@ def test_a_message_waits_for_calls_without_holding_up_the_loop(run, path):
         run(main())
 
 
+def test_a_message_comes_to_its_turn_among_calls_without_pause(run, path, server):
+    async def main():
+        async with aio.Client("alice", path) as alice:
+            stop = asyncio.Event()
+
+            async def call():
+                while not stop.is_set():
+                    assert await alice.call(b"x") == b"x"
+
+            calling = [asyncio.ensure_future(call()) for _ in range(20)]
+            await rounds(10)
+            for number in range(20):
+                await alice.send("alice", b"%d" % number)
+                assert (await alice.recv()).payload == b"%d" % number
+            with pytest.raises(errors.NotFound):
+                await alice.send("nobody", b"")
+            stop.set()
+            await asyncio.gather(*calling)
+
+    run(main())
+
+
 def test_messages_and_cancellation(run, path, server):
     async def main():
         async with aio.Client("alice", path) as alice, aio.Client("bob", path) as bob:

@@ -124,8 +124,8 @@ class _Calls:
         self._arm = arm
         self._loop = asyncio.get_running_loop()
         self._due: deque[asyncio.Future[bytes]] = deque()  # submitted
-        self._queue: deque[tuple[Buffer, asyncio.Future[bytes]]] = deque()  # for which there was no room
-        self._idle = asyncio.Event()
+        # What could not begin yet: functions that say whether they could.
+        self._queue: deque[tuple[Callable[[], bool], asyncio.Future[bytes]]] = deque()
         self._there = False  # in the loop
         self._soon = False  # a look is due in the loop's next round
         self._looks = 0  # before it asks to be woken
@@ -138,7 +138,7 @@ class _Calls:
         alone = not self._due and not self._queue
         future: asyncio.Future[bytes] = self._loop.create_future()
         if self._queue or not self._submit(request, future):
-            self._queue.append((request, future))
+            self._queue.append((lambda: self._submit(request, future), future))
         elif alone and self._collect():
             # A server that looks for requests has answered in the meantime.
             self._quick += 1
@@ -147,12 +147,13 @@ class _Calls:
         self._look_soon()
         return await future
 
-    async def settled(self) -> None:
-        """Waits until no response is due, also to calls that were cancelled."""
-        while self._due or self._queue:
-            self._idle.clear()
+    async def alone(self, operation: Callable[[], None]) -> None:
+        """Does something for which no response may be due. Calls that are made meanwhile go behind it."""
+        future: asyncio.Future[bytes] = self._loop.create_future()
+        if self._queue or not self._do(operation, future):
+            self._queue.append((lambda: self._do(operation, future), future))
             self._look_soon()
-            await self._idle.wait()
+        await future
 
     def closed(self) -> None:
         """Tells those who wait that the line is closed."""
@@ -186,9 +187,9 @@ class _Calls:
         while self._due or self._queue:
             if self._collect():
                 self._looks = max(self._looks, 1)  # the next one may be there soon
-            self._send_queue()
+            self._begin_queue()
             if not self._due and not self._queue:
-                break
+                return None
             if self._looks > 0:
                 # Neither side makes a system call for a response that comes soon.
                 self._looks -= 1
@@ -197,13 +198,12 @@ class _Calls:
                 armed = self._arm()
             except Exception as error:
                 self._fail(error)
-                break
+                return None
             if armed:
                 if not self._there:
                     self._there = True
                     self._loop.add_reader(self._descriptor, self._ready)
                 return None
-        self._idle.set()
         return None
 
     def _collect(self) -> int:
@@ -225,10 +225,10 @@ class _Calls:
             taken += 1
         return taken
 
-    def _send_queue(self) -> None:
+    def _begin_queue(self) -> None:
         while self._queue:
-            request, future = self._queue[0]
-            if not future.done() and not self._submit(request, future):
+            begin, future = self._queue[0]
+            if not future.done() and not begin():
                 return
             self._queue.popleft()
 
@@ -244,6 +244,18 @@ class _Calls:
             self._due.append(future)
         return True
 
+    def _do(self, operation: Callable[[], None], future: asyncio.Future[bytes]) -> bool:
+        """Does something. ``False`` if a response is due."""
+        if self._due:
+            return False
+        try:
+            operation()
+        except Exception as error:
+            future.set_exception(error)
+        else:
+            future.set_result(b"")
+        return True
+
     def _fail(self, error: Exception) -> None:
         """Fails all calls: each with an exception of its own."""
         while self._due:
@@ -257,7 +269,6 @@ class _Calls:
             _, future = self._queue.popleft()
             if not future.done():
                 future.set_exception(copy.copy(error))
-        self._idle.set()
 
 
 class Client:
@@ -300,15 +311,16 @@ class Client:
         return await self._calls.call(request)
 
     async def send(self, to: str, message: Buffer) -> None:
-        """Sends a message, and waits for room. It goes behind the calls that are under way, and waits for
-        their responses.
+        """Sends a message, and waits for room.
+
+        It goes behind the calls that are under way, and waits for their responses. Calls that are made later
+        go behind it.
         """
         pause = 0.0005
         async with self._sending:  # in order
             while True:
-                await self._calls.settled()
                 try:
-                    return self.client.try_send(to, message)
+                    return await self._calls.alone(lambda: self.client.try_send(to, message))
                 except errors.Full:
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, 0.01)
