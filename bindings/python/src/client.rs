@@ -7,14 +7,17 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use ringpost::{
-    Address, CallError, Caller, Client as Registration, Inbox, LinkOptions, Policy, Publisher as Topic,
-    Readiness, Ready, SendError, Subscriber as Subscription, WaitStrategy,
+    Address, Caller, Client as Registration, Inbox, LinkOptions, Policy, Publisher as Topic, Ready,
+    SendError, Subscriber as Subscription, WaitStrategy,
 };
 
+use crate::armed::Armed;
 use crate::calls::Calls;
 use crate::errors::{Raise, timed_out, word};
 use crate::links::{Link, Serving};
+use crate::listening::Listener;
 use crate::payload::{Payload, bytes};
+use crate::presence::Presence;
 use crate::records::{ClientInfo, Message};
 use crate::service;
 use crate::topics::{Publisher, Subscriber};
@@ -37,19 +40,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[pyclass(frozen, weakref, module = "ringpost")]
 pub struct Client {
     calls: Turn<Calls<Caller>>,
-    inbox: Turn<Letters>,
+    inbox: Turn<Armed<Inbox>>,
     #[pyo3(get)]
     /// The name that it is registered under.
     name: String,
     #[pyo3(get)]
     /// Its key, as text of 26 characters.
     key: String,
-}
-
-/// The inbox, and the descriptor by which it is waited for.
-struct Letters {
-    inbox: Inbox,
-    readiness: Option<Readiness>,
 }
 
 pub fn strategy(wait: &str) -> PyResult<WaitStrategy> {
@@ -81,7 +78,7 @@ impl Client {
         let (caller, inbox) = client.split();
         Ok(Client {
             calls: Turn::new(Calls::new(caller), closer.clone()),
-            inbox: Turn::new(Letters { inbox, readiness: None }, closer),
+            inbox: Turn::new(Armed::new(inbox), closer),
             name,
             key,
         })
@@ -177,7 +174,7 @@ impl Client {
     fn recv(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Message> {
         let limit = Limit::new(timeout)?;
         self.inbox.with(py, &limit, |letters| {
-            let found = until(py, &limit, |time| py.detach(|| letters.inbox.recv_timeout(time)))?;
+            let found = until(py, &limit, |time| py.detach(|| letters.end.recv_timeout(time)))?;
             message(py, &found)
         })
     }
@@ -185,15 +182,17 @@ impl Client {
     /// The next message, or ``None`` if there is none now. Never waits.
     fn try_recv(&self, py: Python<'_>) -> PyResult<Option<Message>> {
         self.inbox.with(py, &Limit::none(), |letters| {
-            let found = py.detach(|| letters.inbox.try_recv()).map_err(Raise::raise)?;
+            let found = py.detach(|| letters.end.try_recv()).map_err(Raise::raise)?;
             found.map(|found| message(py, &found)).transpose()
         })
     }
 
     /// The key of the client with this name, or ``None``.
-    fn look_up(&self, py: Python<'_>, name: &str) -> PyResult<Option<String>> {
+    #[pyo3(signature = (name, timeout=5.0))]
+    fn look_up(&self, py: Python<'_>, name: &str, timeout: f64) -> PyResult<Option<String>> {
         let name = address(name)?;
-        self.asking(py, |caller| caller.look_up(name)).map(|key| key.map(|key| key.to_string()))
+        self.asking(py, timeout, |caller| caller.look_up(name).map_err(Raise::raise))
+            .map(|key| key.map(|key| key.to_string()))
     }
 
     /// Waits until a client with this name is there, and returns its key.
@@ -207,14 +206,16 @@ impl Client {
     }
 
     /// All clients of the server.
-    fn list(&self, py: Python<'_>) -> PyResult<Vec<ClientInfo>> {
-        let clients = self.asking(py, Caller::list)?;
+    #[pyo3(signature = (timeout=5.0))]
+    fn list(&self, py: Python<'_>, timeout: f64) -> PyResult<Vec<ClientInfo>> {
+        let clients = self.asking(py, timeout, |caller| caller.list().map_err(Raise::raise))?;
         Ok(clients.into_iter().map(ClientInfo::from).collect())
     }
 
     /// Asks the server for a sign of life.
-    fn ping(&self, py: Python<'_>) -> PyResult<()> {
-        self.asking(py, Caller::ping)
+    #[pyo3(signature = (timeout=5.0))]
+    fn ping(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
+        self.asking(py, timeout, |caller| caller.ping().map_err(Raise::raise))
     }
 
     /// The most bytes of a call, and of its response.
@@ -258,20 +259,35 @@ impl Client {
     /// Serves the links that others open to this client: calls ``service(request, peer)`` for each call, on a
     /// thread for each link. What it returns, ``bytes`` or another buffer or ``None``, is the response.
     /// Keep the result: it ends with it.
-    fn serve(&self, py: Python<'_>, service: Py<PyAny>) -> PyResult<Serving> {
-        self.calls.with(py, &Limit::none(), |calls| {
-            calls.settle(py, &Limit::none())?;
-            let service = service::of(service);
-            let handle = py
-                .detach(|| calls.line.listen().and_then(|listener| listener.serve(service)))
-                .map_err(Raise::raise)?;
-            Ok(Serving::new(handle))
+    #[pyo3(signature = (service, timeout=5.0))]
+    fn serve(&self, py: Python<'_>, service: Py<PyAny>, timeout: f64) -> PyResult<Serving> {
+        let service = service::of(service);
+        self.asking(py, timeout, |caller| {
+            let handle = caller.listen().and_then(|listener| listener.serve(service));
+            handle.map(Serving::new).map_err(Raise::raise)
+        })
+    }
+
+    /// Takes the links that others open to this client one by one: see ``Listener``. A client has one
+    /// listener at a time.
+    #[pyo3(signature = (timeout=5.0))]
+    fn listen(&self, py: Python<'_>, timeout: f64) -> PyResult<Listener> {
+        self.asking(py, timeout, |caller| caller.listen().map(Listener::new).map_err(Raise::raise))
+    }
+
+    /// Who is registered, and from now on each client that appears or vanishes: see ``Presence``. Four at a
+    /// time.
+    #[pyo3(signature = (timeout=5.0))]
+    fn presence(&self, py: Python<'_>, timeout: f64) -> PyResult<Presence> {
+        let closer = self.calls.closer().clone();
+        self.asking(py, timeout, |caller| {
+            caller.presence().map(|presence| Presence::new(presence, closer)).map_err(Raise::raise)
         })
     }
 
     /// Publishes a topic. ``reliable``: for how many seconds it waits for a reliable subscriber that makes no
     /// room, if at all. ``ring_size`` in bytes, a power of two; a sample takes at most a quarter of it.
-    #[pyo3(signature = (topic, *, reliable=None, ring_size=None, arms=false))]
+    #[pyo3(signature = (topic, *, reliable=None, ring_size=None, arms=false, timeout=5.0))]
     fn publish(
         &self,
         py: Python<'_>,
@@ -279,6 +295,7 @@ impl Client {
         reliable: Option<f64>,
         ring_size: Option<usize>,
         arms: bool,
+        timeout: f64,
     ) -> PyResult<Publisher> {
         let mut options = Topic::options();
         if let Some(budget) = reliable {
@@ -290,17 +307,15 @@ impl Client {
         if arms {
             options = options.arms();
         }
-        self.calls.with(py, &Limit::none(), |calls| {
-            calls.settle(py, &Limit::none())?;
-            let publisher = py.detach(|| options.publish(&mut calls.line, topic)).map_err(Raise::raise)?;
-            Ok(Publisher::new(publisher))
+        self.asking(py, timeout, |caller| {
+            options.publish(caller, topic).map(Publisher::new).map_err(Raise::raise)
         })
     }
 
     /// Subscribes to the topics that match a pattern, such as ``"prices/*"`` or ``"sensors/**"``. ``policy``
     /// says what happens if it is too slow: ``"lossy"``, ``"latest"`` or ``"reliable"``. ``history``:
     /// begin with so many samples that are still there. ``arms``: it can wait in an event loop.
-    #[pyo3(signature = (pattern, *, policy="lossy", history=0, arms=false))]
+    #[pyo3(signature = (pattern, *, policy="lossy", history=0, arms=false, timeout=5.0))]
     fn subscribe(
         &self,
         py: Python<'_>,
@@ -308,6 +323,7 @@ impl Client {
         policy: &str,
         history: u64,
         arms: bool,
+        timeout: f64,
     ) -> PyResult<Subscriber> {
         let policy = match policy {
             "lossy" => Policy::Lossy,
@@ -319,11 +335,8 @@ impl Client {
         if arms {
             options = options.arms();
         }
-        self.calls.with(py, &Limit::none(), |calls| {
-            calls.settle(py, &Limit::none())?;
-            let subscriber =
-                py.detach(|| options.subscribe(&mut calls.line, pattern)).map_err(Raise::raise)?;
-            Ok(Subscriber::new(subscriber))
+        self.asking(py, timeout, |caller| {
+            options.subscribe(caller, pattern).map(Subscriber::new).map_err(Raise::raise)
         })
     }
 
@@ -340,18 +353,12 @@ impl Client {
 
     /// The descriptor by which an event loop waits for messages.
     fn inbox_fileno(&self, py: Python<'_>) -> PyResult<i32> {
-        use std::os::fd::AsRawFd;
-        self.inbox.with(py, &Limit::none(), |letters| {
-            if letters.readiness.is_none() {
-                letters.readiness = Some(py.detach(|| letters.inbox.readiness()).map_err(Raise::raise)?);
-            }
-            Ok(letters.readiness.as_ref().map_or(-1, AsRawFd::as_raw_fd))
-        })
+        self.inbox.with(py, &Limit::none(), |letters| letters.descriptor(py))
     }
 
     /// Announces a wait for messages. ``False``: look again now.
     fn arm_inbox(&self, py: Python<'_>) -> PyResult<bool> {
-        self.inbox.with(py, &Limit::none(), |letters| letters.inbox.arm().map_err(Raise::raise))
+        self.inbox.with(py, &Limit::none(), Armed::arm)
     }
 
     /// Why the registration has ended, in a word, or ``None``.
@@ -390,15 +397,18 @@ impl Client {
 }
 
 impl Client {
-    /// Asks the server something that it answers at once.
+    /// Asks the server something that it answers at once, and waits for that in one piece.
     fn asking<T: Send>(
         &self,
         py: Python<'_>,
-        ask: impl FnOnce(&mut Caller) -> Result<T, CallError> + Send,
+        timeout: f64,
+        ask: impl FnOnce(&mut Caller) -> PyResult<T> + Send,
     ) -> PyResult<T> {
-        self.calls.with(py, &Limit::none(), |calls| {
-            calls.settle(py, &Limit::none())?;
-            py.detach(|| ask(&mut calls.line)).map_err(Raise::raise)
+        let limit = Limit::new(Some(timeout))?;
+        self.calls.with(py, &limit, |calls| {
+            calls.settle(py, &limit)?;
+            calls.line.set_timeout(limit.left(PATIENCE));
+            py.detach(|| ask(&mut calls.line))
         })
     }
 }

@@ -6,7 +6,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use ringpost::{
     AcceptError, CallError, CloseReason, ConnectError, ListenError, PathError, PublishError, ReadinessError,
-    RecvError, RegisterError, SampleError, SendError, ServeError, StartError, SubscribeError,
+    RecvError, RegisterError, SampleError, SendError, ServeError, StartError, SubscribeError, Violation,
 };
 
 /// An error that has an exception.
@@ -260,6 +260,12 @@ impl Raise for StartError {
             _ => "Error",
         };
         exception(kind, self, false)
+    }
+}
+
+impl Raise for Violation {
+    fn raise(self) -> PyErr {
+        exception("Violation", self, false)
     }
 }
 

@@ -6,12 +6,15 @@
 
 #![deny(unsafe_code)]
 
+mod armed;
 mod calls;
 mod client;
 mod errors;
 mod lending;
 mod links;
+mod listening;
 mod payload;
+mod presence;
 mod records;
 mod server;
 mod service;
@@ -39,6 +42,11 @@ fn _ringpost(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<client::Client>()?;
     module.add_class::<links::Link>()?;
     module.add_class::<links::Serving>()?;
+    module.add_class::<listening::Incoming>()?;
+    module.add_class::<listening::Listener>()?;
+    module.add_class::<listening::Responder>()?;
+    module.add_class::<presence::Change>()?;
+    module.add_class::<presence::Presence>()?;
     module.add_class::<records::ClientInfo>()?;
     module.add_class::<records::Message>()?;
     module.add_class::<records::Peer>()?;

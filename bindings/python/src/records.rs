@@ -36,7 +36,8 @@ impl From<&ringpost::Peer> for Peer {
 
 #[pymethods]
 impl Peer {
-    fn __repr__(&self) -> String {
+    #[pyo3(name = "__repr__")]
+    pub fn repr(&self) -> String {
         format!("Peer(name={:?}, key={:?}, pid={}, uid={})", self.name, self.key, self.pid, self.uid)
     }
 }

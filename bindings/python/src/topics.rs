@@ -1,35 +1,19 @@
 //! Topics: publishers and subscribers.
 
-use std::os::fd::AsRawFd;
-
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use pyo3::prelude::*;
-use ringpost::{Key, PublishError, Readiness, Ready, SampleError, SampleView};
+use ringpost::{Key, PublishError, SampleError, SampleView};
 use self_cell::MutBorrow;
 
+use crate::armed::Armed;
 use crate::errors::{Raise, word};
 use crate::lending::Lending;
 use crate::payload::{Payload, filled};
 use crate::records::{Peer, Sample};
 use crate::views::{Grant, Room, Shown, View};
 use crate::waits::{Limit, until};
-
-/// An end that waits in an event loop, and its descriptor.
-pub struct Armed<T> {
-    pub end: T,
-    readiness: Option<Readiness>,
-}
-
-impl<T: Ready + Send> Armed<T> {
-    fn descriptor(&mut self, py: Python<'_>) -> PyResult<i32> {
-        if self.readiness.is_none() {
-            self.readiness = Some(py.detach(|| self.end.readiness()).map_err(Raise::raise)?);
-        }
-        Ok(self.readiness.as_ref().map_or(-1, AsRawFd::as_raw_fd))
-    }
-}
 
 /// A topic that this client publishes: ``Client.publish``.
 #[pyclass(frozen, module = "ringpost")]
@@ -47,7 +31,7 @@ impl Publisher {
     pub fn new(publisher: ringpost::Publisher) -> Publisher {
         let (topic, max_sample) = (publisher.topic().as_str().to_owned(), publisher.max_sample());
         let closer = publisher.closer();
-        Publisher { end: Lending::new(Armed { end: publisher, readiness: None }, closer), topic, max_sample }
+        Publisher { end: Lending::new(Armed::new(publisher), closer), topic, max_sample }
     }
 }
 
@@ -112,7 +96,7 @@ impl Publisher {
 
     /// Announces a wait. ``False``: look again now.
     fn arm(&self, py: Python<'_>) -> PyResult<bool> {
-        self.end.with(py, &Limit::none(), |armed| armed.end.arm().map_err(Raise::raise))
+        self.end.with(py, &Limit::none(), Armed::arm)
     }
 
     /// Ends the topic. What was published can still be read.
@@ -149,8 +133,7 @@ pub struct Subscriber {
 impl Subscriber {
     pub fn new(subscriber: ringpost::Subscriber) -> Subscriber {
         let closer = subscriber.closer();
-        let armed = Armed { end: subscriber, readiness: None };
-        Subscriber { end: Lending::new(armed, closer), last: Mutex::new(None) }
+        Subscriber { end: Lending::new(Armed::new(subscriber), closer), last: Mutex::new(None) }
     }
 
     fn publisher(&self, py: Python<'_>, publisher: &ringpost::Peer) -> PyResult<Py<Peer>> {
@@ -280,7 +263,7 @@ impl Subscriber {
 
     /// Announces a wait. ``False``: look again now.
     fn arm(&self, py: Python<'_>) -> PyResult<bool> {
-        self.end.with(py, &Limit::none(), |armed| armed.end.arm().map_err(Raise::raise))
+        self.end.with(py, &Limit::none(), Armed::arm)
     }
 
     /// Why the subscription has ended, in a word, or ``None``.

@@ -83,6 +83,11 @@ impl<T: Send> Turn<T> {
         Ok(self.lock(py, &Limit::none())?.take())
     }
 
+    /// As `take`, but ends no waits: for what gives its turn up between them.
+    pub fn take_in_turn(&self, py: Python<'_>) -> PyResult<Option<T>> {
+        Ok(self.lock(py, &Limit::none())?.take())
+    }
+
     /// Takes the end out if nobody uses it, for `drop`: then nobody does.
     pub fn take_now(&self) -> Option<T> {
         self.end.try_lock().and_then(|mut end| end.take())
@@ -133,3 +138,9 @@ macro_rules! repeats {
 }
 
 repeats!(CallError, PublishError, RecvError, SampleError);
+
+impl Repeats for ringpost::AcceptError {
+    fn is_over_time(&self) -> bool {
+        matches!(self, ringpost::AcceptError::TimedOut)
+    }
+}

@@ -12,10 +12,11 @@ use pyo3::types::{PyBytes, PyTuple};
 use ringpost::{CloseReason, SampleGrant, SampleView};
 use self_cell::{MutBorrow, self_cell};
 
+use crate::armed::Armed;
 use crate::errors::{disconnected, overrun};
 use crate::payload::{LONG, filled};
 use crate::records::Peer;
-use crate::topics::{Armed, Publisher, Subscriber};
+use crate::topics::{Publisher, Subscriber};
 
 self_cell!(
     /// A subscription, and the sample of it that is looked at.

@@ -21,13 +21,18 @@ go of the interpreter's lock, and a signal's handler that raises, such as that o
 
 from . import errors
 from ._ringpost import (
+    Change,
     Client,
     ClientInfo,
     Grant,
+    Incoming,
     Link,
+    Listener,
     Message,
     Peer,
+    Presence,
     Publisher,
+    Responder,
     Sample,
     Server,
     Serving,
@@ -37,13 +42,18 @@ from ._ringpost import (
 )
 
 __all__ = [
+    "Change",
     "Client",
     "ClientInfo",
     "Grant",
+    "Incoming",
     "Link",
+    "Listener",
     "Message",
     "Peer",
+    "Presence",
     "Publisher",
+    "Responder",
     "Sample",
     "Server",
     "Serving",
