@@ -80,12 +80,17 @@ impl<T: Send> Turn<T> {
         if self.end.is_locked() {
             self.closer.close();
         }
-        Ok(self.lock(py, &Limit::none())?.take())
+        self.take_in_turn(py)
     }
 
     /// As `take`, but ends no waits: for what gives its turn up between them.
     pub fn take_in_turn(&self, py: Python<'_>) -> PyResult<Option<T>> {
-        Ok(self.lock(py, &Limit::none())?.take())
+        match self.lock(py, &Limit::none()) {
+            Ok(mut end) => Ok(end.take()),
+            // A forked child in which nobody can give the turn up: the end is the parent's.
+            Err(_) if self.reason() == Some(CloseReason::Forked) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes the end out if nobody uses it, for `drop`: then nobody does.
