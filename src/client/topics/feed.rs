@@ -3,6 +3,10 @@
 //! The parts are looked at in turn, so that no publisher starves another. A part ends when all that its
 //! publisher published was read. If the publisher goes on in another segment, because it has registered
 //! again, the part of that one follows.
+//!
+//! If the server has ended a publication, its publisher may not know that yet, and publish where it was. So
+//! the part stays until the publisher says that it has ended or moved, or for a while. Not for ever: nobody
+//! but the publisher would end it then.
 
 #![forbid(unsafe_code)]
 
@@ -24,6 +28,13 @@ use crate::wire::{CloseReason, Peer};
 /// Publishers that were read to the end of a segment, and that may go on in another one.
 const MOST_LEFT_OFF: usize = 1024;
 
+/// How long a part stays that the server has ended and its publisher has not: a client that has lost its
+/// registration usually has another one by then.
+const LINGERS: Duration = Duration::from_secs(2);
+
+/// How many of them stay. A publisher could bring about any number of them, and each has descriptors.
+const MOST_LINGERING: usize = 16;
+
 pub(super) struct Feed {
     pub(super) shared: Arc<Subscription>,
     pub(super) parts: Vec<Part>,
@@ -40,6 +51,8 @@ pub(super) struct Feed {
     pub(super) slice: Duration,
     /// Of publishers that went on elsewhere, the sequence of the next sample.
     left_off: HashMap<Identity, u64>,
+    /// How long a part stays that the server has ended and its publisher has not.
+    pub(super) lingers: Duration,
     /// How often the parts have changed.
     pub(super) settled: u64,
     /// What is to be said, each once.
@@ -58,6 +71,7 @@ impl Feed {
             found: 0,
             slice: SHORTEST_SLICE,
             left_off: HashMap::new(),
+            lingers: LINGERS,
             settled: 0,
             untold: VecDeque::new(),
         }
@@ -107,7 +121,8 @@ impl Feed {
         let dry = self.shared.why_dry();
         for part in &mut self.parts {
             part.ask_its_fate();
-            if part.fate == Fate::Unknown && dry.is_some() {
+            // Nothing would wake this thread any more.
+            if matches!(part.fate, Fate::Unknown | Fate::Over) && dry.is_some() {
                 part.fate = Fate::Gone;
             }
         }
@@ -148,10 +163,16 @@ impl Feed {
     #[cold]
     #[inline(never)]
     fn has_ended(&mut self, at: usize) {
+        let lingering = self.parts.iter().filter(|part| part.lingers_since.is_some()).count();
         let part = &mut self.parts[at];
         let ended = part.reader.ended();
-        // All that a process has written was seen before a look that came after its end.
-        if ended.is_none() && !matches!(part.fate, Fate::Gone | Fate::Over) {
+        let stays = match part.fate {
+            // All that a process has written was seen before a look that came after its end.
+            Fate::Gone => false,
+            Fate::Over => part.lingers(self.lingers, lingering < MOST_LINGERING),
+            Fate::Lives | Fate::Unknown => true,
+        };
+        if ended.is_none() && stays {
             self.turn = if at + 1 < self.parts.len() { at + 1 } else { 0 };
             return;
         }

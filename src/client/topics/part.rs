@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
@@ -69,6 +70,8 @@ pub(super) struct Part {
     /// How the publisher's process was when it was last asked. Set before a look that finds nothing, it is
     /// the end.
     pub(super) fate: Fate,
+    /// Since when it stays although the server has ended it.
+    pub(super) lingers_since: Option<Instant>,
     /// Where the publisher goes on when this segment has been read.
     successors: VecDeque<Part>,
 }
@@ -197,6 +200,7 @@ impl Part {
             begins_now: start == Start::Now,
             is_refused: policy == Policy::Reliable && !source.offers_reliable,
             fate: Fate::Lives,
+            lingers_since: None,
             successors: VecDeque::new(),
         })
     }
@@ -204,6 +208,16 @@ impl Part {
     /// What the server's word on the end of the publication changes.
     pub(super) fn life(&self) -> &Arc<Life> {
         &self.life
+    }
+
+    /// Whether a part that the server has ended stays for now, because its publisher may still publish here,
+    /// if one more `may`. What a publisher writes after it has made a successor it takes along there.
+    pub(super) fn lingers(&mut self, long: Duration, may: bool) -> bool {
+        if !self.successors.is_empty() || self.lingers_since.is_none() && !may {
+            return false;
+        }
+        let now = Instant::now();
+        now.saturating_duration_since(*self.lingers_since.get_or_insert(now)) < long
     }
 
     /// Asks how the publisher's process is.
@@ -218,10 +232,10 @@ impl Part {
 
     /// Goes on in the same place, but as that part, which the server gave under another registration.
     fn go_on_under(&mut self, other: Part) {
-        let Part { reader, publisher, life, watching, own, fate, .. } = other;
+        let Part { reader, publisher, life, watching, own, fate, lingers_since, .. } = other;
         self.reader.go_on_under(reader);
         (self.publisher, self.life, self.watching) = (publisher, life, watching);
-        (self.own, self.fate) = (own, fate);
+        (self.own, self.fate, self.lingers_since) = (own, fate, lingers_since);
     }
 
     /// The publisher goes on there, when this has been read: in another segment, or in the same one, which

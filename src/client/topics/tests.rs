@@ -188,6 +188,7 @@ fn a_pipe_in_place_of_a_process_shows_the_end() {
     shared.add(source(1, 7), Descriptors::of(first));
     assert_eq!((take(&mut feed), feed.parts.len()), (whole(1..=2), 1));
     drop(write);
+    feed.lingers = Duration::ZERO;
     let deadline = Instant::now() + Duration::from_secs(60);
     while !feed.parts.is_empty() {
         assert!(Instant::now() < deadline, "the end is seen");
@@ -285,13 +286,60 @@ fn a_publication_that_the_server_has_ended_is_read_and_then_dropped() {
     alice.send(10);
     shared.is_over(99);
     shared.is_over(1);
-    assert_eq!((take(&mut feed), feed.parts.len()), (whole(1..=10), 0));
+    assert_eq!((take(&mut feed), feed.parts.len()), (whole(1..=10), 1));
+    // She may not know that yet.
+    alice.send(2);
+    assert_eq!((take(&mut feed), feed.parts.len()), (whole(11..=12), 1));
+    feed.lingers = Duration::ZERO;
+    assert_eq!((take(&mut feed), feed.parts.len()), (vec![], 0));
     // If she publishes anew after all, nothing is told twice, and nothing was missed.
     alice.send(2);
     alice.moves();
     alice.send(1);
     alice.give(&shared, 7);
-    assert_eq!(take(&mut feed), whole(11..=13));
+    assert_eq!(take(&mut feed), whole(13..=15));
+}
+
+/// What she says behind the end of her registration counts, too.
+#[test]
+fn a_publisher_that_the_server_has_ended_is_read_until_it_has_ended_itself() {
+    for moves in [true, false] {
+        let (mut feed, shared) = feed();
+        let mut alice = Alice::new();
+        alice.give(&shared, 7);
+        alice.send(10);
+        shared.is_over(1);
+        assert_eq!((take(&mut feed), feed.parts.len()), (whole(1..=10), 1));
+        alice.send(5);
+        if moves {
+            alice.moves();
+            alice.give(&shared, 7);
+            assert_eq!((take(&mut feed), feed.parts.len()), (whole(11..=15), 1));
+            alice.send(1);
+            assert_eq!(take(&mut feed), whole(16..=16));
+        } else {
+            drop(alice);
+            assert_eq!((take(&mut feed), feed.parts.len()), (whole(11..=15), 0));
+        }
+    }
+}
+
+/// A publisher could bring about any number of them.
+#[test]
+fn few_publishers_are_read_that_the_server_has_ended() {
+    let (mut feed, shared) = feed();
+    let mut all: Vec<Alice> = (0..40).map(|_| Alice::new()).collect();
+    for (epoch, alice) in all.iter_mut().enumerate() {
+        alice.parts = epoch as u64;
+        alice.give(&shared, epoch as u64);
+        alice.send(1);
+        shared.is_over(epoch as u64 + 1);
+    }
+    let mut taken = 0;
+    for _ in 0..200 {
+        taken += usize::from(feed.look(Reader::try_take).unwrap().is_some());
+    }
+    assert_eq!((taken, feed.parts.len()), (40, 16));
 }
 
 #[test]

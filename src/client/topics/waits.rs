@@ -3,8 +3,9 @@
 //! It parks each of its readers, looks once more, and sleeps on all their words and on the notice.
 //!
 //! Where no wake may come, it sleeps in slices and looks in between: if there are more publishers than the
-//! kernel takes words; while one has not attached the subscription; and while the client is not registered,
-//! because a publisher may have been told then that the client has left.
+//! kernel takes words; while one has not attached the subscription; while one stays that the server has
+//! ended; and while the client is not registered, because a publisher may have been told then that the client
+//! has left.
 
 #![forbid(unsafe_code)]
 
@@ -157,7 +158,7 @@ impl Feed {
     fn sleeps_unheard(&self) -> bool {
         self.parts.len() >= MOST
             || self.shared.is_unregistered()
-            || self.parts.iter().any(|part| !part.is_attached())
+            || self.parts.iter().any(|part| !part.is_attached() || part.lingers_since.is_some())
             || self.parts.len() > 1 && !sleeps_on_all()
     }
 
