@@ -139,7 +139,7 @@ pub enum ControlError {
     #[error("only the server's own user and root may give it commands: run this as one of them")]
     NotPermitted,
     /// The server's program takes no commands.
-    #[error("this server takes no commands: its program has set none (ServerBuilder::control)")]
+    #[error("this server takes no commands: its program has set none (control)")]
     NoCommands,
     /// Too many commands wait.
     #[error("too many commands wait for the server: try again")]
@@ -182,8 +182,8 @@ pub enum CallError {
     /// The request is larger than a block; nothing was sent.
     #[error(
         "{len} bytes are more than the largest payload here, {max} bytes: send less, or start the server with larger rings \
-         (ServerBuilder::ring_size, --ring-size), and a larger max_block if it was given one; a link can have larger ones of its own \
-         (LinkOptions::ring_size)"
+         (ring_size, --ring-size), and a larger max_block if it was given one; a link can have larger ones of its own \
+         (ring_size)"
     )]
     TooLarge {
         /// Its length in bytes.
@@ -330,7 +330,7 @@ pub enum SendError {
     /// The message is larger than a block; nothing was sent.
     #[error(
         "{len} bytes are more than the largest payload here, {max} bytes: send less, or start the server with larger rings \
-         (ServerBuilder::ring_size, --ring-size), and a larger max_block if it was given one"
+         (ring_size, --ring-size), and a larger max_block if it was given one"
     )]
     TooLarge {
         /// Its length in bytes.

@@ -83,7 +83,7 @@ pub enum ReconnectEvent {
 #[non_exhaustive]
 pub enum ReconnectError {
     /// The client was not told to.
-    #[error("this client does not register again: set ClientBuilder::reconnect before it registers")]
+    #[error("this client does not register again: set `reconnect` before it registers")]
     NotAsked,
     /// The server did not come back in time, or refused.
     #[error("gave up after {attempts} attempts, the last one because: {error}")]

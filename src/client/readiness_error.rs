@@ -39,8 +39,7 @@ pub enum ReadinessError {
     NotAsked,
     /// The end did not say, when it was made, that it may wait in an event loop.
     #[error(
-        "this end cannot wait in an event loop: open the link with LinkOptions::arms or Incoming::arms, publish with \
-         PublishOptions::arms, subscribe with SubscribeOptions::arms"
+        "this end cannot wait in an event loop: open or accept the link, publish or subscribe with `arms`"
     )]
     NotArmable,
     /// A system call failed.

@@ -210,7 +210,7 @@ fn let_in(source: &io::Error) -> String {
         return format!("{source}; {}", cannot_be_allowed(uid));
     }
     format!(
-        "{source}; its server must allow user {uid} (ServerBuilder::allow_user, --allow-user {uid}), on a socket in a directory that \
+        "{source}; its server must allow user {uid} (allow_user, --allow-user {uid}), on a socket in a directory that \
          user {uid} may enter"
     )
 }

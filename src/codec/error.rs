@@ -96,7 +96,7 @@ pub enum EncodeError {
     /// The encoded value is longer than the largest payload.
     #[error(
         "a {type_name} takes more than the {max} bytes that it may: send less; if that is a client's limit, start its server with larger \
-         rings (ServerBuilder::ring_size, --ring-size), and a larger max_block if it was given one"
+         rings (ring_size, --ring-size), and a larger max_block if it was given one"
     )]
     TooLarge {
         /// The value's type.

@@ -72,7 +72,7 @@ pub(crate) fn same_user(one: u32, other: u32) -> bool {
 pub(crate) fn cannot_be_allowed(uid: u32) -> String {
     format!(
         "every user without a number in the server's user namespace is user {uid}, so this one cannot be allowed: use a user \
-         that has a number there, or allow a group (ServerBuilder::allow_group, --allow-group)"
+         that has a number there, or allow a group (allow_group, --allow-group)"
     )
 }
 

@@ -172,7 +172,7 @@ impl fmt::Debug for ServiceError {
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the service's response is larger than the maximum of {max} bytes: answer less, or start the server with larger rings \
-     (ServerBuilder::ring_size, --ring-size), and a larger max_block if it was given one"
+     (ring_size, --ring-size), and a larger max_block if it was given one"
 )]
 struct TooLarge {
     max: usize,

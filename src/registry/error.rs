@@ -76,7 +76,7 @@ pub(crate) enum RegisterError {
     NameTaken,
     /// Every slot is taken.
     #[error(
-        "the server is full; wait until a client leaves, or raise the server's limit (ServerBuilder::max_clients, \
+        "the server is full; wait until a client leaves, or raise the server's limit (max_clients, \
          --max-clients)"
     )]
     Full,

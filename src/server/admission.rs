@@ -239,7 +239,7 @@ pub(super) fn turn_away(shared: &Shared, socket: &Accepted, refusal: Refusal, wh
 
 /// What a user who is not let in can do.
 fn ask_for(uid: u32) -> String {
-    format!("ask the server's owner to allow it (ServerBuilder::allow_user, --allow-user {uid})")
+    format!("ask the server's owner to allow it (allow_user, --allow-user {uid})")
 }
 
 /// A descriptor that is only kept so that another can take its place.

@@ -129,7 +129,7 @@ impl Ledger {
             if asking >= quota as usize {
                 return busy(format!(
                     "user {uid} has {quota} connections that have not registered, which is its quota: close some, or start \
-                     the server with a larger one (ServerBuilder::quotas, --quota asking=N)"
+                     the server with a larger one (quotas, --quota asking=N)"
                 ));
             }
             if self.of_others(&users, |user| user.asking) >= most - most / RESERVE {
@@ -166,12 +166,12 @@ impl Ledger {
                     Refusal::Quota,
                     uid,
                     &what,
-                    "ring-bytes=BYTES), or with smaller rings (ServerBuilder::ring_size, --ring-size",
+                    "ring-bytes=BYTES), or with smaller rings (ring_size, --ring-size",
                 ));
             }
             if others >= most - most / RESERVE {
                 let why = "the server is full for other users than its own: wait until a client is gone, or start it for more \
-                           (ServerBuilder::max_clients, --max-clients)";
+                           (max_clients, --max-clients)";
                 return Err(Over { refusal: Refusal::Full, why: why.into() });
             }
             user.pace(uid, registrations, now)?;
@@ -195,7 +195,7 @@ impl Ledger {
 fn over(refusal: Refusal, uid: u32, what: &str, option: &str) -> Over {
     let why = format!(
         "user {uid} has {what}, which is its quota: the server's owner can start it with a larger one \
-         (ServerBuilder::quotas, --quota {option})"
+         (quotas, --quota {option})"
     );
     Over { refusal, why }
 }
@@ -236,7 +236,7 @@ impl Ledger {
                     "{} of {bytes} bytes of rings, and this link takes {ring_bytes}",
                     user.ring_bytes
                 );
-                let option = "ring-bytes=BYTES), or the link can have smaller rings (LinkOptions::ring_size";
+                let option = "ring-bytes=BYTES), or the link can have smaller rings (ring_size";
                 return Err(over(Refusal::Quota, uid, &what, option));
             }
             if !old {
@@ -316,8 +316,7 @@ impl Ledger {
             if user.ring_bytes.saturating_add(ring_bytes) > quotas.ring_bytes {
                 let (used, most) = (user.ring_bytes, quotas.ring_bytes);
                 let what = format!("{used} of {most} bytes of rings, and this takes {ring_bytes}");
-                let option =
-                    "ring-bytes=BYTES), or the topic can have a smaller ring (PublishOptions::ring_size";
+                let option = "ring-bytes=BYTES), or the topic can have a smaller ring (ring_size";
                 return over(&what, option);
             }
             if topics + subscriptions > 0 {
@@ -518,7 +517,7 @@ mod tests {
         let _one = link(ALICE, 1000).unwrap();
         let over = link(BOB, 1001).unwrap_err();
         assert_eq!(over.refusal, Refusal::Quota);
-        assert!(over.why.contains("LinkOptions::ring_size"), "{}", over.why);
+        assert!(over.why.contains("ring_size"), "{}", over.why);
         let _own: Vec<LinkShare> = (0..50).map(|_| link(ledger.own, 100).unwrap()).collect();
         assert_eq!((ledger.links_at_one_client(ALICE), ledger.links_at_one_client(0)), (2, u32::MAX));
         let over = (0..100).find_map(|_| link(BOB, 0).map(drop).err()).expect("too many a second");

@@ -154,7 +154,7 @@ fn a_connection_that_cannot_be_accepted_names_what_lacks() {
 fn too_large(max: usize) -> String {
     format!(
         "the service's response is larger than the maximum of {max} bytes: answer less, or start the server with \
-         larger rings (ServerBuilder::ring_size, --ring-size), and a larger max_block if it was given one"
+         larger rings (ring_size, --ring-size), and a larger max_block if it was given one"
     )
 }
 
@@ -275,10 +275,10 @@ fn what_a_server_s_owner_can_do_is_said_for_programs_of_their_own_too() {
     let bus = Bus::with(|b| b.max_clients(1));
     let alice = bus.client("alice");
     let full = Client::register(bus.path(), "bob").unwrap_err().to_string();
-    assert_mentions(&full, &["ServerBuilder::max_clients", "--max-clients"]);
+    assert_mentions(&full, &["max_clients", "--max-clients"]);
     let max = alice.limits().max_call;
     let large = CallError::TooLarge { len: max + 1, max }.to_string();
-    assert_mentions(&large, &["ServerBuilder::ring_size", "--ring-size"]);
+    assert_mentions(&large, &["ring_size", "--ring-size"]);
 
     let place = Place::new();
     let none = Client::register(&place.path, "alice").unwrap_err().to_string();
@@ -301,6 +301,6 @@ fn what_a_server_s_owner_can_do_is_said_for_programs_of_their_own_too() {
             Client::register(&path, "x").unwrap_err().to_string()
         });
         let option = format!("--allow-user {LOCKING}");
-        assert_mentions(&refused.end("the registration"), &["ServerBuilder::allow_user", &option]);
+        assert_mentions(&refused.end("the registration"), &["allow_user", &option]);
     }
 }

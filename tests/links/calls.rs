@@ -27,7 +27,7 @@ fn every_size_comes_back_by_name_and_by_key() {
         let (len, max) = (limits.max_call + 1, limits.max_call);
         let error = link.call(&vec![0; len]).unwrap_err();
         assert_eq!(error, CallError::TooLarge { len, max });
-        assert!(error.to_string().contains("LinkOptions::ring_size"), "{error}");
+        assert!(error.to_string().contains("ring_size"), "{error}");
         assert_eq!(link.post(&vec![0; len]), Err(CallError::TooLarge { len, max }));
         assert_eq!(link.call(b"goes on").unwrap(), b"goes on");
     }

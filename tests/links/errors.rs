@@ -66,7 +66,7 @@ fn nobody_who_accepts_is_a_matter_of_time() {
     let short = Link::options().timeout(Duration::from_millis(30));
     let told = short.connect(alice.caller(), "bob").unwrap_err();
     assert!(told.is_timeout());
-    says(&told, &["in time", "LinkOptions::timeout"]);
+    says(&told, &["in time", "timeout"]);
     // The client's own limit holds without options.
     let mut carol = Client::builder(bus.path()).timeout(Duration::from_millis(30)).register("carol").unwrap();
     assert!(error(&mut carol, "bob").is_timeout());

@@ -61,7 +61,7 @@ pub enum ConnectError {
     /// There was no link before the time was over.
     #[error(
         "no link in time: the client may be stopped, overloaded or not accepting, or the server be stopped; try again, or give it \
-         longer (LinkOptions::timeout)"
+         longer (timeout)"
     )]
     TimedOut,
     /// This client is not registered any more, so the server cannot introduce it.

@@ -36,7 +36,7 @@ pub enum PublishError {
     InvalidTopic(#[from] TopicError),
     /// The sample is longer than the publisher's ring allows.
     #[error(
-        "a sample of {len} bytes is larger than the maximum of {max}: publish with a larger ring (PublishOptions::ring_size)"
+        "a sample of {len} bytes is larger than the maximum of {max}: publish with a larger ring (ring_size)"
     )]
     TooLarge {
         /// The sample's length in bytes.
@@ -122,7 +122,7 @@ pub enum SubscribeError {
     /// A publisher of such a topic does not offer reliable subscriptions, or not to this user now, because
     /// one that the user had was evicted.
     #[error(
-        "{} does not let this user subscribe reliably: it has to publish with PublishOptions::reliable; after an eviction, \
+        "{} does not let this user subscribe reliably: it has to publish with `reliable`; after an eviction, \
          wait before you subscribe again",
         publisher.name
     )]
@@ -133,7 +133,7 @@ pub enum SubscribeError {
     /// The subscription was not in force in time.
     #[error(
         "not subscribed in time: the server, or a publisher of such a topic, may be stopped or overloaded; try again, or give \
-         it longer (SubscribeOptions::timeout)"
+         it longer (timeout)"
     )]
     TimedOut,
     /// This client is not registered any more.
@@ -201,7 +201,7 @@ pub enum SampleError {
     },
     /// A publisher that came later does not offer reliable subscriptions, or not to this user now. Nothing
     /// comes from it.
-    #[error("{} does not let this user subscribe reliably: it has to publish with PublishOptions::reliable", publisher.name)]
+    #[error("{} does not let this user subscribe reliably: it has to publish with `reliable`", publisher.name)]
     NotReliable {
         /// The publisher.
         publisher: Peer,

@@ -149,7 +149,7 @@ fn against_rules(act: Act, object: &str, who: &Who<'_>) -> Declined {
     let (name, uid) = (who.name.as_str(), who.uid);
     let why = format!(
         "client {name:?} of user {uid} may not {} {object:?}, because a rule closes it to this client: ask the server's \
-         owner to change the rules (ServerBuilder::access, or [access] in the file of --config)",
+         owner to change the rules (access, or [access] in the file of --config)",
         act.verb()
     );
     declined(Refusal::AgainstRules, why)

@@ -314,7 +314,7 @@ impl Broker {
         }
         let why = format!(
             "user {uid} has {most} links to client {:?}, which is its quota: close some, or the server's owner can start \
-             it with a larger one (ServerBuilder::quotas, --quota links=N)",
+             it with a larger one (quotas, --quota links=N)",
             callee.peer.name.as_str()
         );
         Err(declined(Refusal::Quota, why))
