@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use ringpost::{CallError, Caller, Link, Readiness, ReadinessError, Ready, Reply};
+use ringpost::{CallError, Caller, Key, Link, Readiness, ReadinessError, Ready, Reply, SendError};
 
 use crate::errors::{Raise, timed_out};
 use crate::payload::{LONG, bytes};
@@ -20,10 +20,13 @@ pub trait Line: Send + Ready {
     fn response(&mut self, time: Duration) -> Result<Reply<'_>, CallError>;
     fn try_response(&mut self) -> Result<Option<Reply<'_>>, CallError>;
     fn outstanding(&self) -> usize;
+
+    /// The answer to a message that was submitted, if that is what is owed first.
+    fn try_sent(&mut self) -> Result<Option<()>, SendError>;
 }
 
 macro_rules! line {
-    ($($end:ident),*) => {$(
+    ($($end:ident { $($own:item)* })*) => {$(
         impl Line for $end {
             fn try_submit(&mut self, request: &[u8]) -> Result<(), CallError> {
                 $end::try_submit(self, request)
@@ -40,25 +43,48 @@ macro_rules! line {
             fn outstanding(&self) -> usize {
                 $end::outstanding(self)
             }
+
+            $($own)*
         }
     )*};
 }
 
-line!(Caller, Link);
+line! {
+    Caller {
+        fn try_sent(&mut self) -> Result<Option<()>, SendError> {
+            Caller::try_sent(self)
+        }
+    }
+    Link {
+        fn try_sent(&mut self) -> Result<Option<()>, SendError> {
+            Ok(Some(())) // Its posts are not answered.
+        }
+    }
+}
+
+/// What the line owes for something that was submitted.
+struct Owed {
+    /// Whether anybody waits for it.
+    wanted: bool,
+    /// The answer to a message, not a response.
+    is_sent: bool,
+}
 
 /// A line, and what it owes.
 pub struct Calls<L> {
     pub line: L,
-    /// For each response that the line owes, in order: whether anybody waits for it.
-    owed: VecDeque<bool>,
+    /// In order.
+    owed: VecDeque<Owed>,
     /// Responses that came while another one was waited for.
     kept: VecDeque<PyResult<Py<PyBytes>>>,
     readiness: Option<Readiness>,
+    /// Whether the last response was long, as the next one may be.
+    long: bool,
 }
 
 impl<L: Line> Calls<L> {
     pub fn new(line: L) -> Calls<L> {
-        Calls { line, owed: VecDeque::new(), kept: VecDeque::new(), readiness: None }
+        Calls { line, owed: VecDeque::new(), kept: VecDeque::new(), readiness: None, long: false }
     }
 
     /// Calls, and waits for the response. One that is given up is discarded when it comes.
@@ -75,8 +101,8 @@ impl<L: Line> Calls<L> {
                 Ok((_, answer)) if self.owed.is_empty() => return answer,
                 Ok((wanted, answer)) => self.keep(wanted, answer),
                 Err(error) => {
-                    if let Some(wanted) = self.owed.back_mut() {
-                        *wanted = false;
+                    if let Some(own) = self.owed.back_mut() {
+                        own.wanted = false;
                     }
                     return Err(error);
                 }
@@ -116,7 +142,7 @@ impl<L: Line> Calls<L> {
         } else {
             py.detach(|| self.line.try_submit(request))?;
         }
-        self.owed.push_back(true);
+        self.owed.push_back(Owed { wanted: true, is_sent: false });
         Ok(())
     }
 
@@ -137,21 +163,17 @@ impl<L: Line> Calls<L> {
             return kept.map(|answer| Some(answer.into_bound(py)));
         }
         loop {
-            let before = self.line.outstanding();
-            let found = match py.detach(|| self.line.try_response()) {
-                Ok(None) => return Ok(None),
-                Ok(Some(reply)) => Ok(bytes(py, reply.payload())),
-                Err(error) => Err(error),
-            };
-            if let (true, answer) = self.taken(before, found)? {
-                return answer.map(Some);
+            match self.look(py)? {
+                Some((true, answer)) => return answer.map(Some),
+                Some(_) => {}
+                None => return Ok(None),
             }
         }
     }
 
     /// How many responses can be collected, now or later.
     pub fn outstanding(&self) -> usize {
-        self.kept.len() + self.owed.iter().filter(|wanted| **wanted).count()
+        self.kept.len() + self.owed.iter().filter(|owed| owed.wanted).count()
     }
 
     /// Waits until no response is owed: whoever asks the server waits for them too, but not so that a signal
@@ -179,49 +201,100 @@ impl<L: Line> Calls<L> {
         }
     }
 
-    /// The next response of the line, and whether it is wanted.
-    fn take<'py>(
-        &mut self,
-        py: Python<'py>,
-        limit: &Limit,
-    ) -> PyResult<(bool, PyResult<Bound<'py, PyBytes>>)> {
-        // An answer that is there, or comes within the microsecond of looks that a wait begins with, costs
-        // less than to let go of the interpreter's lock.
+    /// The next answer of the line if it is there, and whether it is wanted.
+    fn look<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Answer<'py>>> {
         let before = self.line.outstanding();
-        match self.line.response(Duration::ZERO) {
-            Err(CallError::TimedOut) => {}
-            Ok(reply) => {
-                let answer = Ok(bytes(py, reply.payload()));
-                return self.taken(before, answer);
+        let found = if self.owed.front().is_some_and(|owed| owed.is_sent) {
+            match self.line.try_sent() {
+                Ok(None) => return Ok(None),
+                Ok(Some(())) => Ok(Ok(PyBytes::new(py, b""))),
+                Err(error) => Err(error.raise()),
             }
-            Err(error) => return self.taken(before, Err(error)),
+        } else {
+            let looked =
+                if self.long { py.detach(|| self.line.try_response()) } else { self.line.try_response() };
+            match looked {
+                Ok(None) => return Ok(None),
+                Ok(Some(reply)) => {
+                    self.long = reply.payload().len() >= LONG;
+                    Ok(bytes(py, reply.payload()))
+                }
+                Err(error) => Err(error.raise()),
+            }
+        };
+        self.taken(before, found).map(Some)
+    }
+
+    /// The next answer of the line, and whether it is wanted.
+    fn take<'py>(&mut self, py: Python<'py>, limit: &Limit) -> PyResult<Answer<'py>> {
+        let mut backoff = Backoff::new();
+        while self.owed.front().is_some_and(|owed| owed.is_sent) {
+            if let Some(answer) = self.look(py)? {
+                return Ok(answer);
+            }
+            if !backoff.sleep(py, limit)? {
+                return Err(timed_out("an earlier message was not answered before the deadline"));
+            }
         }
+        // An answer that is there, or comes within the microsecond of looks that a wait begins with, costs
+        // less than to let go of the interpreter's lock. A long one is copied without it.
+        let mut looks = !self.long;
         loop {
             let before = self.line.outstanding();
-            let (slice, last) = limit.slice();
-            let found = match py.detach(|| self.line.response(slice)) {
-                Ok(reply) => Ok(bytes(py, reply.payload())),
-                Err(error) => Err(error),
+            let (found, last) = if looks {
+                (self.line.response(Duration::ZERO), false)
+            } else {
+                let (slice, last) = limit.slice();
+                (py.detach(|| self.line.response(slice)), last)
             };
-            if matches!(found, Err(CallError::TimedOut)) && !last {
-                py.check_signals()?;
-                continue;
-            }
+            let found = match found {
+                Ok(reply) => {
+                    self.long = reply.payload().len() >= LONG;
+                    Ok(bytes(py, reply.payload()))
+                }
+                Err(CallError::TimedOut) if !last => {
+                    if !std::mem::take(&mut looks) {
+                        py.check_signals()?;
+                    }
+                    continue;
+                }
+                Err(error) => Err(error.raise()),
+            };
             return self.taken(before, found);
         }
     }
 
-    /// Tells a response that reports a failure from a failure to get one.
+    /// Tells an answer that reports a failure from a failure to get one.
     fn taken<'py>(
         &mut self,
         before: usize,
-        found: Result<PyResult<Bound<'py, PyBytes>>, CallError>,
-    ) -> PyResult<(bool, PyResult<Bound<'py, PyBytes>>)> {
+        found: PyResult<PyResult<Bound<'py, PyBytes>>>,
+    ) -> PyResult<Answer<'py>> {
         let answer = match found {
             Ok(answer) => answer,
-            Err(error) if self.line.outstanding() < before => Err(error.raise()),
-            Err(error) => return Err(error.raise()),
+            Err(error) if self.line.outstanding() < before => Err(error),
+            Err(error) => return Err(error),
         };
-        Ok((self.owed.pop_front().unwrap_or(true), answer))
+        Ok((self.owed.pop_front().is_none_or(|owed| owed.wanted), answer))
+    }
+}
+
+/// Whether it is wanted, and the response, or what it reports.
+type Answer<'py> = (bool, PyResult<Bound<'py, PyBytes>>);
+
+impl Calls<Caller> {
+    /// Sends a message, and does not wait for the server's answer, which comes as an empty response.
+    pub fn try_submit_send(
+        &mut self,
+        py: Python<'_>,
+        to: Key,
+        message: &[u8],
+        patience: Duration,
+    ) -> PyResult<()> {
+        let mut submit = || self.line.try_submit_send(to, message, patience);
+        let submitted = if message.len() < LONG { submit() } else { py.detach(submit) };
+        submitted.map_err(Raise::raise)?;
+        self.owed.push_back(Owed { wanted: true, is_sent: true });
+        Ok(())
     }
 }

@@ -7,13 +7,13 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use ringpost::{
-    Address, Caller, Client as Registration, Inbox, LinkOptions, Policy, Publisher as Topic, Ready,
+    Address, Caller, Client as Registration, Inbox, Key, LinkOptions, Policy, Publisher as Topic, Ready,
     SendError, Subscriber as Subscription, WaitStrategy,
 };
 
 use crate::armed::Armed;
 use crate::calls::Calls;
-use crate::errors::{Raise, timed_out, word};
+use crate::errors::{Raise, invalid_name, timed_out, word};
 use crate::links::{Link, Serving};
 use crate::listening::Listener;
 use crate::payload::{Payload, bytes};
@@ -167,6 +167,28 @@ impl Client {
             calls.settle(py, &Limit::none())?;
             py.detach(|| calls.line.try_send(to, message)).map_err(Raise::raise)
         })
+    }
+
+    /// Sends a message, and does not wait for the server's answer: for event loops. ``response`` and
+    /// ``try_response`` collect the answers in order with the responses to submitted calls: ``b""`` if
+    /// the message is in the receiver's inbox, or an exception as of ``send``. ``to`` is a key:
+    /// ``look_up`` finds it. While the inbox is full, the server waits for room for ``patience`` seconds
+    /// at most, and answers nothing else of this client meanwhile. Raises ``Full`` if this client's
+    /// requests fill its ring.
+    #[pyo3(signature = (to, message, patience=0.0))]
+    fn try_submit_send(
+        &self,
+        py: Python<'_>,
+        to: &str,
+        message: &Bound<'_, PyAny>,
+        patience: f64,
+    ) -> PyResult<()> {
+        let patience = Limit::new(Some(patience))?.left(PATIENCE);
+        let Ok(to) = to.parse::<Key>() else {
+            return Err(invalid_name("this is no key: look_up finds that of a name"));
+        };
+        let message = Payload::of(message)?;
+        self.calls.with(py, &Limit::none(), |calls| calls.try_submit_send(py, to, message.bytes(), patience))
     }
 
     /// Waits for the next message.

@@ -43,6 +43,10 @@ pub fn overrun() -> PyErr {
     exception("Overrun", ringpost::Overrun, false)
 }
 
+pub fn invalid_name(text: impl Display) -> PyErr {
+    exception("InvalidName", text, false)
+}
+
 /// `Disconnected`, or `Forked`.
 pub fn disconnected(reason: CloseReason, executed: bool) -> PyErr {
     ended(reason, format_args!("disconnected: {reason}"), executed)

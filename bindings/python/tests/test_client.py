@@ -67,6 +67,42 @@ def test_pipelined_calls_come_in_order_around_others(alice, bob):
     assert bob.recv(timeout=PATIENCE).payload == b"hi"
 
 
+def test_messages_that_are_submitted_are_answered_in_order_with_calls(alice, bob):
+    alice.try_submit_send(bob.key, b"one")
+    alice.submit(b"call")
+    alice.try_submit_send(bob.key, b"two", patience=1)
+    assert alice.outstanding == 3
+    assert alice.call(b"behind", timeout=PATIENCE) == b"behind"
+    assert [alice.response(timeout=PATIENCE) for _ in range(3)] == [b"", b"call", b""]
+    assert [bob.recv(timeout=PATIENCE).payload for _ in range(2)] == [b"one", b"two"]
+    # Each failure is the answer of its message, and nothing else's.
+    key = bob.key
+    bob.close()
+    alice.try_submit_send(key, b"three")
+    alice.submit(b"next")
+    with pytest.raises(errors.NotFound):
+        alice.response(timeout=PATIENCE)
+    assert alice.response(timeout=PATIENCE) == b"next"
+    with pytest.raises(errors.NothingOutstanding):
+        alice.try_response()
+    with pytest.raises(errors.InvalidName):
+        alice.try_submit_send("bob", b"")
+    with pytest.raises(errors.TooLarge):
+        alice.try_submit_send(key, bytes(alice.max_message + 1))
+
+
+def test_a_message_that_is_submitted_to_a_full_inbox_is_told(alice, bob):
+    big = bytes(alice.max_message // 2)
+    for patience, told in ((0, errors.Full), (0.01, errors.TimedOut)):
+        with pytest.raises(told):
+            while True:
+                alice.try_submit_send(bob.key, big, patience)
+                while (answer := alice.try_response()) is None:
+                    pass
+                assert answer == b""
+    assert alice.call(b"goes on", timeout=PATIENCE) == b"goes on"
+
+
 def test_a_call_that_timed_out_is_forgotten(path):
     go_on = threading.Event()
 
