@@ -7,7 +7,7 @@ import threading
 import pytest
 import uvloop
 from conftest import PATIENCE
-from ringpost import Server, aio, errors
+from ringpost import Client, Server, aio, errors
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
@@ -346,6 +346,62 @@ def test_links(run, path, server):
                     assert link.closed is None
                 with pytest.raises(errors.Disconnected):
                     await link.call(b"")
+
+    run(main())
+
+
+def test_links_that_are_served_in_the_loop(run, path, server):
+    def call(name):
+        with Client(name, path) as client, client.connect("bob", timeout=PATIENCE) as link:
+            for number in range(200):
+                link.submit(b"%d" % number)
+            return [link.response(timeout=PATIENCE) for _ in range(200)]
+
+    async def serve(listener):
+        async for incoming in listener:
+            if incoming.peer.name == "mallory":
+                incoming.refuse("not you")
+            else:
+                tasks.append(asyncio.ensure_future(serve_one(incoming)))
+
+    async def serve_one(incoming):
+        async with aio.Responder(incoming.accept()) as responder:
+            return await responder.serve(lambda request, peer: peer.name.encode() + request)
+
+    tasks = []
+
+    async def main():
+        async with aio.Client("bob", path) as bob, bob.listen() as listener:
+            serving = asyncio.ensure_future(serve(listener))
+            calls = [asyncio.to_thread(call, name) for name in ("alice", "carol", "mallory")]
+            alice, carol, mallory = await asyncio.gather(*calls, return_exceptions=True)
+            assert alice == [b"alice%d" % number for number in range(200)]
+            assert carol == [b"carol%d" % number for number in range(200)]
+            assert isinstance(mallory, errors.Refused | errors.NotAllowed)
+            assert [await task for task in tasks] == ["peer", "peer"]
+            await cancelled(serving)
+
+    run(main())
+
+
+def test_who_is_there(run, path, server):
+    async def main():
+        async with aio.Client("alice", path) as alice, alice.presence() as presence:
+            assert (await presence.recv()).peer.name == "alice"
+            waiting = asyncio.ensure_future(presence.recv())
+            await rounds(2)
+            await cancelled(waiting)
+            async with aio.Client("bob", path):
+                change = await anext(presence)
+                assert (change.kind, change.peer.name) == ("appeared", "bob")
+            async for change in presence:
+                assert (change.kind, change.peer.name) == ("vanished", "bob")
+                break
+            waiting = asyncio.ensure_future(presence.recv())
+            await rounds(2)
+            presence.close()
+            with pytest.raises(errors.Disconnected):
+                await waiting
 
     run(main())
 

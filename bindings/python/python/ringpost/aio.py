@@ -13,7 +13,7 @@ Every ``await`` may be cancelled, so ``asyncio.timeout`` limits it: the response
 is discarded when it comes, and messages and samples are taken only by a task that goes on with them.
 
 What has no ``await`` asks the server and waits for its answer, some microseconds: making a client,
-``publish``, ``subscribe``, ``connect`` and ``close``. Beside a server that hangs they block the loop until
+``publish``, ``subscribe``, ``connect``, ``listen``, ``presence`` and ``close``. Beside a server that hangs they block the loop until
 their limit.
 """
 
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from ringpost._ringpost import _Wait
+    from ringpost._ringpost import _Service, _Wait
 
-__all__ = ["Client", "Link", "Publisher", "Subscriber"]
+__all__ = ["Client", "Link", "Listener", "Presence", "Publisher", "Responder", "Subscriber"]
 
 T = TypeVar("T")
 
@@ -98,9 +98,11 @@ class _Turns:
                 self._quick = 0
                 await asyncio.sleep(0)
             while (found := attempt()) is None:
+                self._quick = 0
                 if self._arm():
-                    self._quick = 0
                     await self._watch.wait()
+                else:
+                    await asyncio.sleep(0)
             self._quick += 1
             return found
 
@@ -271,7 +273,20 @@ class _Calls:
                 future.set_exception(copy.copy(error))
 
 
-class Client:
+class _Closes:
+    """What ends with ``async with``."""
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        self.close()
+
+
+class Client(_Closes):
     """A ``ringpost.Client`` in the event loop.
 
     ``client`` is the one within, for what does not wait. Do not call, submit or receive by it.
@@ -346,6 +361,14 @@ class Client:
         """As ``ringpost.Client.connect``. The client that serves must not be one that waits for this loop."""
         return Link(self.client.connect(to, timeout, ring_size=ring_size, arms=True))
 
+    def listen(self) -> Listener:
+        """As ``ringpost.Client.listen``: links are accepted, and served, in the loop."""
+        return Listener(self.client.listen())
+
+    def presence(self) -> Presence:
+        """As ``ringpost.Client.presence``: iterate over it with ``async for``."""
+        return Presence(self.client.presence())
+
     def close(self) -> None:
         """Ends the registration. What still waits for it raises ``Disconnected``."""
         self._calls.leave()
@@ -362,14 +385,8 @@ class Client:
     async def __anext__(self) -> ringpost.Message:
         return await self.recv()
 
-    async def __aenter__(self) -> Self:
-        return self
 
-    async def __aexit__(self, *exception: object) -> None:
-        self.close()
-
-
-class Link:
+class Link(_Closes):
     """A ``ringpost.Link`` in the event loop: ``link``."""
 
     def __init__(self, link: ringpost.Link) -> None:
@@ -398,14 +415,8 @@ class Link:
         finally:
             self._calls.closed()
 
-    async def __aenter__(self) -> Self:
-        return self
 
-    async def __aexit__(self, *exception: object) -> None:
-        self.close()
-
-
-class Publisher:
+class Publisher(_Closes):
     """A ``ringpost.Publisher`` in the event loop: ``publisher``."""
 
     def __init__(self, publisher: ringpost.Publisher, arms: bool) -> None:
@@ -436,14 +447,8 @@ class Publisher:
         if self._room is not None:
             self._room.closed()
 
-    async def __aenter__(self) -> Self:
-        return self
 
-    async def __aexit__(self, *exception: object) -> None:
-        self.close()
-
-
-class Subscriber:
+class Subscriber(_Closes):
     """A ``ringpost.Subscriber`` in the event loop: ``subscriber``."""
 
     def __init__(self, subscriber: ringpost.Subscriber) -> None:
@@ -470,8 +475,71 @@ class Subscriber:
     async def __anext__(self) -> ringpost.Sample:
         return await self.recv()
 
-    async def __aenter__(self) -> Self:
+
+class Presence(_Closes):
+    """A ``ringpost.Presence`` in the event loop: ``presence``."""
+
+    def __init__(self, presence: ringpost.Presence) -> None:
+        self.presence = presence
+        self._changes = _Turns(presence.fileno(), presence.arm)
+
+    async def recv(self) -> ringpost.Change:
+        """The next change."""
+        return await self._changes.until(self.presence.try_recv)
+
+    def close(self) -> None:
+        """Ends it. What still waits for it raises ``Disconnected``."""
+        self._changes.leave()
+        self.presence.close()
+        self._changes.closed()
+
+    def __aiter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *exception: object) -> None:
-        self.close()
+    async def __anext__(self) -> ringpost.Change:
+        return await self.recv()
+
+
+class Listener(_Closes):
+    """A ``ringpost.Listener`` in the event loop: ``listener``. Iterate over it with ``async for``.
+
+    Refuse what comes by ``incoming.refuse()``, or serve it in a task: ``Responder(incoming.accept()).serve(…)``.
+    """
+
+    def __init__(self, listener: ringpost.Listener) -> None:
+        self.listener = listener
+        self._links = _Turns(listener.fileno(), listener.arm)
+
+    async def accept(self) -> ringpost.Incoming:
+        """The next link that somebody wants to open."""
+        return await self._links.until(self.listener.try_accept)
+
+    def close(self) -> None:
+        """Takes no more links. What still waits for one raises ``Disconnected``."""
+        self._links.leave()
+        self.listener.close()
+        self._links.closed()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ringpost.Incoming:
+        return await self.accept()
+
+
+class Responder(_Closes):
+    """A ``ringpost.Responder`` in the event loop: ``responder``."""
+
+    def __init__(self, responder: ringpost.Responder) -> None:
+        self.responder = responder
+        self._requests = _Turns(responder.fileno(), responder.arm)
+
+    async def serve(self, service: _Service) -> str:
+        """Calls ``service(request, peer)`` for each call, in the loop, until the link ends. Says why it did."""
+        return await self._requests.until(lambda: self.responder.serve_ready(service))
+
+    def close(self) -> None:
+        """Ends the link."""
+        self._requests.leave()
+        self.responder.close()
+        self._requests.closed()
