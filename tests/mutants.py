@@ -1279,7 +1279,6 @@ MUTANTS = [
     ("C: a service that fails is told", C_SERVICE,
      '(None, code) => Err(ServiceError::new(format_args!("the service returned {code}"))),', "(None, _) => Ok(()),", in_c()),
     ("C: a service's context is released", C_SERVICE, "unsafe { release(self.context) }", "{ let _ = release; }", in_c()),
-    ("C: one may serve for several clients", C_HANDLE, "(users < LENT - 1).then_some(users + 1)", "(users == 0).then_some(1)", in_c()),
     ("C: who does not listen is told from who is not there", C_ERROR,
      "NotServing => RINGPOST_NOT_SERVING,", "NotServing => RINGPOST_NOT_FOUND,", conformance("links that cannot be")),
     ("C: whether a call may have been executed", C_ERROR,
