@@ -7,7 +7,7 @@ import threading
 import pytest
 import uvloop
 from conftest import PATIENCE
-from ringpost import Client, Server, aio, errors
+from ringpost import Client, Server, _loop, aio, errors
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
@@ -143,6 +143,41 @@ def test_a_message_comes_to_its_turn_among_calls_without_pause(run, path, server
     run(main())
 
 
+def test_a_name_that_is_registered_anew_gets_the_next_message(run, path, server):
+    async def main():
+        async with aio.Client("alice", path) as alice:
+            for number in range(3):
+                async with aio.Client("bob", path) as bob:
+                    await alice.send("bob", b"%d" % number)
+                    assert (await bob.recv()).payload == b"%d" % number
+                    await alice.send(bob.key, b"by key")
+                    assert (await bob.recv()).payload == b"by key"
+                for gone in ("bob", bob.key):
+                    with pytest.raises(errors.NotFound):
+                        await alice.send(gone, b"")
+            with pytest.raises(errors.InvalidName):
+                await alice.send("no name ", b"")
+            with pytest.raises(errors.TooLarge):
+                await alice.send("alice", bytes(1 << 20))
+
+    run(main())
+
+
+def test_a_full_inbox_is_waited_for(run, path, server):
+    async def main():
+        async with aio.Client("alice", path) as alice, aio.Client("bob", path) as bob:
+            big = bytes(alice.client.max_message // 2)
+            sending = asyncio.ensure_future(asyncio.gather(*(alice.send("bob", big) for _ in range(20))))
+            await rounds(100)
+            assert not sending.done()
+            assert await alice.call(b"meanwhile") == b"meanwhile"
+            for _ in range(20):
+                assert (await bob.recv()).payload == big
+            await sending
+
+    run(main())
+
+
 def test_messages_and_cancellation(run, path, server):
     async def main():
         async with aio.Client("alice", path) as alice, aio.Client("bob", path) as bob:
@@ -238,13 +273,14 @@ class Quick:
 
 def test_tasks_that_never_wait_let_others_run(run, path, server):
     async def main():
-        calls = aio._Calls(Quick(), -1, lambda: True)
+        line = Quick()
+        calls = _loop.Calls(line.try_response, -1, lambda: True)
         answered = 0
 
         async def call():
             nonlocal answered
             for _ in range(1000):
-                assert await calls.call(b"x") == b"x"
+                assert await calls.call(lambda: line.try_submit(b"x")) == b"x"
                 answered += 1
 
         calling = asyncio.ensure_future(call())

@@ -13,22 +13,21 @@ Every ``await`` may be cancelled, so ``asyncio.timeout`` limits it: the response
 is discarded when it comes, and messages and samples are taken only by a task that goes on with them.
 
 What has no ``await`` asks the server and waits for its answer, some microseconds: making a client,
-``publish``, ``subscribe``, ``connect``, ``listen``, ``presence`` and ``close``. Beside a server that hangs they block the loop until
-their limit.
+``publish``, ``subscribe``, ``connect``, ``listen``, ``presence`` and ``close``, and so does the first
+``send`` to a name. Beside a server that hangs they block the loop until their limit.
 """
 
 from __future__ import annotations
 
 import asyncio
-import copy
-from collections import deque
-from typing import TYPE_CHECKING, Literal, Self, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Literal, Self
 
 import ringpost
 from ringpost import errors
+from ringpost._loop import Calls, Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from os import PathLike
 
     from typing_extensions import Buffer
@@ -37,240 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Client", "Link", "Listener", "Presence", "Publisher", "Responder", "Subscriber"]
 
-T = TypeVar("T")
-
-#: After so many operations that found at once what they wanted, the other tasks have a turn.
-_QUICK = 64
-#: So often a call looks for its response, each time behind the other tasks, before it asks to be woken.
-_LOOKS = 3
-
-
-class _Watch:
-    """A descriptor in the event loop, while somebody waits for it."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._loop = asyncio.get_running_loop()
-        self._there = False
-        self._waiting: asyncio.Future[None] | None = None
-
-    async def wait(self) -> None:
-        """Waits until it is readable. For one task at a time."""
-        if not self._there:
-            self._loop.add_reader(self._descriptor, self._ready)
-            self._there = True
-        self._waiting = self._loop.create_future()
-        try:
-            await self._waiting
-        finally:
-            self._waiting = None
-
-    def _ready(self) -> None:
-        if self._waiting is None:
-            # Nobody empties the pipe now, so it would keep the loop turning.
-            self.leave()
-        else:
-            self.wake()
-
-    def wake(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
-
-    def leave(self) -> None:
-        if self._there:
-            self._there = False
-            self._loop.remove_reader(self._descriptor)
-
-
-class _Turns:
-    """The operations that wait for one end: one task after the other."""
-
-    def __init__(self, descriptor: int, arm: Callable[[], bool]) -> None:
-        self._watch = _Watch(descriptor)
-        self._arm = arm
-        self._turn = asyncio.Lock()
-        self._quick = 0
-
-    async def until(self, attempt: Callable[[], T | None]) -> T:
-        """Tries until there is a result. What is tried has no effect if there is none."""
-        async with self._turn:
-            if self._quick == _QUICK:
-                self._quick = 0
-                await asyncio.sleep(0)
-            while (found := attempt()) is None:
-                self._quick = 0
-                if self._arm():
-                    await self._watch.wait()
-                else:
-                    await asyncio.sleep(0)
-            self._quick += 1
-            return found
-
-    def leave(self) -> None:
-        """Before the end is closed, as its descriptor may be another's then."""
-        self._watch.leave()
-
-    def closed(self) -> None:
-        """Has those who wait find out that the end is closed."""
-        self._watch.wake()
-
-
-class _Calls:
-    """The calls over a client's channel or over a link, in their order."""
-
-    def __init__(
-        self, line: ringpost.Client | ringpost.Link, descriptor: int, arm: Callable[[], bool]
-    ) -> None:
-        self._line = line
-        self._descriptor = descriptor
-        self._arm = arm
-        self._loop = asyncio.get_running_loop()
-        self._due: deque[asyncio.Future[bytes]] = deque()  # submitted
-        # What could not begin yet: functions that say whether they could.
-        self._queue: deque[tuple[Callable[[], bool], asyncio.Future[bytes]]] = deque()
-        self._there = False  # in the loop
-        self._soon = False  # a look is due in the loop's next round
-        self._looks = 0  # before it asks to be woken
-        self._quick = 0
-
-    async def call(self, request: Buffer) -> bytes:
-        if self._quick == _QUICK:
-            self._quick = 0
-            await asyncio.sleep(0)
-        alone = not self._due and not self._queue
-        future: asyncio.Future[bytes] = self._loop.create_future()
-        if self._queue or not self._submit(request, future):
-            self._queue.append((lambda: self._submit(request, future), future))
-        elif alone and self._collect():
-            # A server that looks for requests has answered in the meantime.
-            self._quick += 1
-            return future.result()
-        self._looks = _LOOKS
-        self._look_soon()
-        return await future
-
-    async def alone(self, operation: Callable[[], None]) -> None:
-        """Does something for which no response may be due. Calls that are made meanwhile go behind it."""
-        future: asyncio.Future[bytes] = self._loop.create_future()
-        if self._queue or not self._do(operation, future):
-            self._queue.append((lambda: self._do(operation, future), future))
-            self._look_soon()
-        await future
-
-    def closed(self) -> None:
-        """Tells those who wait that the line is closed."""
-        error = errors.Disconnected("disconnected: closed on this side")
-        error.reason = "local"
-        self._fail(error)
-
-    def _look_soon(self) -> None:
-        if not self._soon:
-            self._soon = True
-            self._loop.call_soon(self._look_now)
-
-    def _look_now(self) -> None:
-        self._soon = False
-        self._look()
-
-    def _ready(self) -> None:
-        if self._due or self._queue:
-            self._look()
-        else:
-            # Nobody empties the pipe now, so it would keep the loop turning.
-            self.leave()
-
-    def leave(self) -> None:
-        """Before the line is closed, as its descriptor may be another's then."""
-        if self._there:
-            self._there = False
-            self._loop.remove_reader(self._descriptor)
-
-    def _look(self) -> None:
-        while self._due or self._queue:
-            if self._collect():
-                self._looks = max(self._looks, 1)  # the next one may be there soon
-            self._begin_queue()
-            if not self._due and not self._queue:
-                return None
-            if self._looks > 0:
-                # Neither side makes a system call for a response that comes soon.
-                self._looks -= 1
-                return self._look_soon()
-            try:
-                armed = self._arm()
-            except Exception as error:
-                self._fail(error)
-                return None
-            if armed:
-                if not self._there:
-                    self._there = True
-                    self._loop.add_reader(self._descriptor, self._ready)
-                return None
-        return None
-
-    def _collect(self) -> int:
-        """Takes the responses that are there. Returns how many."""
-        taken = 0
-        while self._due:
-            try:
-                answer = self._line.try_response()
-            except Exception as error:
-                future = self._due.popleft()
-                if not future.done():
-                    future.set_exception(error)
-            else:
-                if answer is None:
-                    break
-                future = self._due.popleft()
-                if not future.done():
-                    future.set_result(answer)
-            taken += 1
-        return taken
-
-    def _begin_queue(self) -> None:
-        while self._queue:
-            begin, future = self._queue[0]
-            if not future.done() and not begin():
-                return
-            self._queue.popleft()
-
-    def _submit(self, request: Buffer, future: asyncio.Future[bytes]) -> bool:
-        """Submits a request. ``False`` if there is no room."""
-        try:
-            self._line.try_submit(request)
-        except errors.Full:
-            return False
-        except Exception as error:
-            future.set_exception(error)
-        else:
-            self._due.append(future)
-        return True
-
-    def _do(self, operation: Callable[[], None], future: asyncio.Future[bytes]) -> bool:
-        """Does something. ``False`` if a response is due."""
-        if self._due:
-            return False
-        try:
-            operation()
-        except Exception as error:
-            future.set_exception(error)
-        else:
-            future.set_result(b"")
-        return True
-
-    def _fail(self, error: Exception) -> None:
-        """Fails all calls: each with an exception of its own."""
-        while self._due:
-            future = self._due.popleft()
-            if not future.done():
-                own = copy.copy(error)
-                if isinstance(own, errors.Error):
-                    own.may_have_executed = True
-                future.set_exception(own)
-        while self._queue:
-            _, future = self._queue.popleft()
-            if not future.done():
-                future.set_exception(copy.copy(error))
+#: So many keys of receivers are kept.
+_MOST_KEYS = 1024
 
 
 class _Closes:
@@ -302,9 +69,10 @@ class Client(_Closes):
     ) -> None:
         asyncio.get_running_loop()
         self.client = ringpost.Client(name, path, timeout=timeout, wait=wait)
-        self._calls = _Calls(self.client, self.client.caller_fileno(), self.client.arm_caller)
-        self._inbox = _Turns(self.client.inbox_fileno(), self.client.arm_inbox)
+        self._calls = Calls(self.client.try_response, self.client.caller_fileno(), self.client.arm_caller)
+        self._inbox = Turns(self.client.inbox_fileno(), self.client.arm_inbox)
         self._sending = asyncio.Lock()
+        self._keys: dict[str, str] = {}
 
     @property
     def name(self) -> str:
@@ -323,22 +91,36 @@ class Client(_Closes):
 
     async def call(self, request: Buffer) -> bytes:
         """Calls the server's service and returns its response. Keep a buffer unchanged until then."""
-        return await self._calls.call(request)
+        return await self._calls.call(partial(self.client.try_submit, request))
 
     async def send(self, to: str, message: Buffer) -> None:
-        """Sends a message, and waits for room.
-
-        It goes behind the calls that are under way, and waits for their responses. Calls that are made later
-        go behind it.
-        """
+        """Sends a message, and waits for room. Messages and calls are sent in their order."""
         pause = 0.0005
-        async with self._sending:  # in order
+        looked = False
+        async with self._sending:
             while True:
                 try:
-                    return await self._calls.alone(lambda: self.client.try_send(to, message))
+                    submit = partial(self.client.try_submit_send, self._keys.get(to, to), message)
+                    await self._calls.call(submit)
+                    return
                 except errors.Full:
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, 0.01)
+                except (errors.InvalidName, errors.NotFound):
+                    # It is a name, whose key is not known or is no more.
+                    if looked:
+                        raise
+                    looked = True
+                    await self._calls.alone(partial(self._find, to))
+
+    def _find(self, name: str) -> None:
+        key = self.client.look_up(name)
+        if key is None:
+            self._keys.pop(name, None)
+            raise errors.NotFound(f"no client is registered as {name!r}")
+        if len(self._keys) >= _MOST_KEYS:
+            self._keys.clear()
+        self._keys[name] = key
 
     async def recv(self) -> ringpost.Message:
         """The next message."""
@@ -391,7 +173,7 @@ class Link(_Closes):
 
     def __init__(self, link: ringpost.Link) -> None:
         self.link = link
-        self._calls = _Calls(link, link.fileno(), link.arm)
+        self._calls = Calls(link.try_response, link.fileno(), link.arm)
 
     @property
     def peer(self) -> ringpost.Peer:
@@ -405,7 +187,7 @@ class Link(_Closes):
 
     async def call(self, request: Buffer) -> bytes:
         """Calls the other client's service and returns its response. Keep a buffer unchanged until then."""
-        return await self._calls.call(request)
+        return await self._calls.call(partial(self.link.try_submit, request))
 
     def close(self) -> None:
         """Ends the link. What still waits for it raises ``Disconnected``."""
@@ -421,7 +203,7 @@ class Publisher(_Closes):
 
     def __init__(self, publisher: ringpost.Publisher, arms: bool) -> None:
         self.publisher = publisher
-        self._room = _Turns(publisher.fileno(), publisher.arm) if arms else None
+        self._room = Turns(publisher.fileno(), publisher.arm) if arms else None
 
     async def send(self, sample: Buffer) -> None:
         """Publishes a sample. It waits only for reliable subscribers that leave no room, if the topic is
@@ -453,7 +235,7 @@ class Subscriber(_Closes):
 
     def __init__(self, subscriber: ringpost.Subscriber) -> None:
         self.subscriber = subscriber
-        self._samples = _Turns(subscriber.fileno(), subscriber.arm)
+        self._samples = Turns(subscriber.fileno(), subscriber.arm)
 
     async def recv(self) -> ringpost.Sample:
         """The next sample."""
@@ -481,7 +263,7 @@ class Presence(_Closes):
 
     def __init__(self, presence: ringpost.Presence) -> None:
         self.presence = presence
-        self._changes = _Turns(presence.fileno(), presence.arm)
+        self._changes = Turns(presence.fileno(), presence.arm)
 
     async def recv(self) -> ringpost.Change:
         """The next change."""
@@ -503,12 +285,12 @@ class Presence(_Closes):
 class Listener(_Closes):
     """A ``ringpost.Listener`` in the event loop: ``listener``. Iterate over it with ``async for``.
 
-    Refuse what comes by ``incoming.refuse()``, or serve it in a task: ``Responder(incoming.accept()).serve(…)``.
+    Refuse what comes by ``incoming.refuse()``, or serve it in a task by ``Responder(incoming.accept())``.
     """
 
     def __init__(self, listener: ringpost.Listener) -> None:
         self.listener = listener
-        self._links = _Turns(listener.fileno(), listener.arm)
+        self._links = Turns(listener.fileno(), listener.arm)
 
     async def accept(self) -> ringpost.Incoming:
         """The next link that somebody wants to open."""
@@ -532,10 +314,13 @@ class Responder(_Closes):
 
     def __init__(self, responder: ringpost.Responder) -> None:
         self.responder = responder
-        self._requests = _Turns(responder.fileno(), responder.arm)
+        self._requests = Turns(responder.fileno(), responder.arm)
 
     async def serve(self, service: _Service) -> str:
-        """Calls ``service(request, peer)`` for each call, in the loop, until the link ends. Says why it did."""
+        """Calls ``service(request, peer)`` for each call, in the loop, until the link ends.
+
+        Returns why it did, in a word.
+        """
         return await self._requests.until(lambda: self.responder.serve_ready(service))
 
     def close(self) -> None:
