@@ -17,10 +17,10 @@ int main(int argc, char **argv) try {
     if (!key || *key != client.key()) return 1;
     std::cout << argv[2] << " has the key " << ringpost::to_string(*key) << '\n';
 
-    std::cout << "the server says " << client.call("hello", 1s).text() << '\n';
+    std::cout << "the server says " << client.call("hello", 10s).text() << '\n';
 
-    client.send(*key, "a note to myself", 1s);
-    const auto message = client.recv(1s);
+    client.send(*key, "a note to myself", 10s);
+    const auto message = client.recv(10s);
     if (!message) return 1;
     std::cout << message->sender_name << " sent: " << message->data().text() << '\n';
 

@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SECOND 1000000000LL
+#define SECOND 1000000000LL /* in nanoseconds */
+#define LIMIT (10 * SECOND) /* the longest that anything here waits */
 
 /* Ends the program with the text of the failure, unless `status` is RINGPOST_OK. */
 static inline void need(ringpost_status status, const char *what) {

@@ -18,9 +18,9 @@ static void *others(void *unused) {
     (void)unused;
     if (write(lines[1], "a line", 6) != 6)
         exit(1);
-    need(ringpost_register(path, "bob", 5 * SECOND, &bob), "register");
-    need(ringpost_client_send(bob, "alice", "hello", 5, SECOND), "send");
-    need(ringpost_client_unregister(bob, SECOND), "unregister");
+    need(ringpost_register(path, "bob", LIMIT, &bob), "register");
+    need(ringpost_client_send(bob, "alice", "hello", 5, LIMIT), "send");
+    need(ringpost_client_unregister(bob, LIMIT), "unregister");
     return NULL;
 }
 
@@ -53,12 +53,12 @@ int main(int argc, char **argv) {
     ringpost_server *server;
     ringpost_client *alice;
     need(ringpost_server_start(path, NULL, NULL, NULL, NULL, &server), "start");
-    need(ringpost_register(path, "alice", 5 * SECOND, &alice), "register");
+    need(ringpost_register(path, "alice", LIMIT, &alice), "register");
 
     int fds[3], loop = epoll_create1(EPOLL_CLOEXEC);
     if (loop < 0 || pipe(lines) != 0)
         return 1;
-    need(ringpost_client_readiness(alice, SECOND, &fds[0]), "readiness for responses");
+    need(ringpost_client_readiness(alice, LIMIT, &fds[0]), "readiness for responses");
     need(ringpost_client_inbox_readiness(alice, &fds[1]), "readiness for messages");
     fds[2] = lines[0];
     struct epoll_event event;
@@ -95,8 +95,8 @@ int main(int argc, char **argv) {
         } /* An event of the bus says no more than to look, which is done before each wait. */
     }
     pthread_join(thread, NULL);
-    need(ringpost_client_unregister(alice, SECOND), "unregister");
-    need(ringpost_server_stop(server, 10 * SECOND, NULL), "stop");
+    need(ringpost_client_unregister(alice, LIMIT), "unregister");
+    need(ringpost_server_stop(server, LIMIT, NULL), "stop");
     close(loop);
     close(lines[0]);
     close(lines[1]);

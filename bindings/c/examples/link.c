@@ -32,8 +32,8 @@ static void *ask(void *asker) {
     const void *reply;
     size_t len;
     uint64_t total;
-    need(ringpost_connect(asker, "sums", false, 5 * SECOND, &link), "connect");
-    need(ringpost_link_call(link, numbers, sizeof numbers, 5 * SECOND, &reply, &len), "call");
+    need(ringpost_connect(asker, "sums", false, LIMIT, &link), "connect");
+    need(ringpost_link_call(link, numbers, sizeof numbers, LIMIT, &reply, &len), "call");
     memcpy(&total, reply, sizeof total);
     printf("the sum is %" PRIu64 "\n", total);
     need(ringpost_link_free(link), "close");
@@ -52,20 +52,20 @@ int main(int argc, char **argv) {
     ringpost_listener *listener;
     ringpost_serving *serving;
     int released = 0;
-    need(ringpost_register(argv[1], "sums", SECOND, &sums), "register");
-    need(ringpost_listen(sums, SECOND, &listener), "listen");
+    need(ringpost_register(argv[1], "sums", LIMIT, &sums), "register");
+    need(ringpost_listen(sums, LIMIT, &listener), "listen");
     need(ringpost_listener_serve(listener, sum, &released, gone, &serving), "serve");
 
     ringpost_client *asker;
     ringpost_link *link;
-    need(ringpost_register(argv[1], "asker", SECOND, &asker), "register");
-    need(ringpost_connect(asker, "sums", false, SECOND, &link), "connect");
+    need(ringpost_register(argv[1], "asker", LIMIT, &asker), "register");
+    need(ringpost_connect(asker, "sums", false, LIMIT, &link), "connect");
 
     const uint64_t numbers[] = {1, 20, 300};
     const void *reply;
     size_t len;
     uint64_t total;
-    need(ringpost_link_call(link, numbers, sizeof numbers, SECOND, &reply, &len), "call");
+    need(ringpost_link_call(link, numbers, sizeof numbers, LIMIT, &reply, &len), "call");
     if (len != sizeof total)
         return 1;
     memcpy(&total, reply, sizeof total);
@@ -74,9 +74,9 @@ int main(int argc, char **argv) {
     /* Two calls under way at once, and one that fails. */
     need(ringpost_link_submit(link, numbers, 8), "submit");
     need(ringpost_link_submit(link, numbers + 1, 16), "submit");
-    need(ringpost_link_response(link, SECOND, &reply, &len), "response");
-    need(ringpost_link_response(link, SECOND, &reply, &len), "response");
-    if (ringpost_link_call(link, "x", 1, SECOND, &reply, &len) != RINGPOST_SERVICE_FAILED ||
+    need(ringpost_link_response(link, LIMIT, &reply, &len), "response");
+    need(ringpost_link_response(link, LIMIT, &reply, &len), "response");
+    if (ringpost_link_call(link, "x", 1, LIMIT, &reply, &len) != RINGPOST_SERVICE_FAILED ||
         strcmp(ringpost_error_text(), "send whole numbers") != 0)
         return 1;
 
@@ -85,15 +85,15 @@ int main(int argc, char **argv) {
     if (total != 321 || strcmp(peer.name, "sums") != 0)
         return 1;
     need(ringpost_link_free(link), "close");
-    need(ringpost_serving_stop(serving, 10 * SECOND), "stop serving");
+    need(ringpost_serving_stop(serving, LIMIT), "stop serving");
 
     /* By hand: who is it? Serve until it ends the link. */
     ringpost_incoming *incoming;
     ringpost_responder *responder;
     pthread_t thread;
-    need(ringpost_listen(sums, SECOND, &listener), "listen");
+    need(ringpost_listen(sums, LIMIT, &listener), "listen");
     pthread_create(&thread, NULL, ask, asker);
-    need(ringpost_listener_accept(listener, 5 * SECOND, &incoming), "wait for a client");
+    need(ringpost_listener_accept(listener, LIMIT, &incoming), "wait for a client");
     need(ringpost_incoming_peer(incoming, &peer), "who it is");
     printf("%s wants to come in: process %u of user %u\n", peer.name, peer.pid, peer.uid);
     need(ringpost_incoming_accept(incoming, false, &responder), "accept");
@@ -101,8 +101,8 @@ int main(int argc, char **argv) {
     pthread_join(thread, NULL);
     need(ringpost_responder_free(responder), "free");
     need(ringpost_listener_free(listener), "listen no more");
-    need(ringpost_client_unregister(asker, SECOND), "unregister");
-    need(ringpost_client_unregister(sums, SECOND), "unregister");
-    need(ringpost_server_stop(server, 10 * SECOND, NULL), "stop");
+    need(ringpost_client_unregister(asker, LIMIT), "unregister");
+    need(ringpost_client_unregister(sums, LIMIT), "unregister");
+    need(ringpost_server_stop(server, LIMIT, NULL), "stop");
     return released ? 0 : 1;
 }

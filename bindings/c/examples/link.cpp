@@ -34,15 +34,15 @@ int main(int argc, char **argv) try {
     auto link = asker.connect("sums");
 
     const std::array<std::uint64_t, 3> numbers = {1, 20, 300};
-    const auto total = link.call(numbers, 1s).as<std::uint64_t>();
+    const auto total = link.call(numbers, 10s).as<std::uint64_t>();
     if (total != 321u || link.peer().name != std::string("sums")) return 1;
     std::cout << "the sum is " << *total << '\n';
 
     // Two calls under way at once, and one that fails.
     if (!link.submit(std::span(numbers).first(1)) || !link.submit(std::span(numbers).last(2))) return 1;
-    if (link.response(1s)->as<std::uint64_t>() != 1u || link.response(1s)->as<std::uint64_t>() != 320u) return 1;
+    if (link.response(10s)->as<std::uint64_t>() != 1u || link.response(10s)->as<std::uint64_t>() != 320u) return 1;
     try {
-        link.call("x", 1s);
+        link.call("x", 10s);
         return 1;
     } catch (const ringpost::error &failure) {
         std::cout << "a call failed: " << failure.what() << '\n';
@@ -53,9 +53,9 @@ int main(int argc, char **argv) try {
     auto listener = sums.listen();
     std::jthread other([&] {
         auto again = asker.connect("sums");
-        std::cout << "the sum is " << *again.call(numbers, 1s).as<std::uint64_t>() << '\n';
+        std::cout << "the sum is " << *again.call(numbers, 10s).as<std::uint64_t>() << '\n';
     });
-    auto incoming = listener.accept(1s);
+    auto incoming = listener.accept(10s);
     if (!incoming || incoming->peer().name != std::string("asker")) return 1;
     incoming->accept().serve(sum); // until the link ends
 } catch (const std::exception &failure) {

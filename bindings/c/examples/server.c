@@ -45,7 +45,7 @@ int main(int argc, char **argv) {
     sigwait(&ends, &signal_number);
 
     ringpost_server_summary done;
-    need(ringpost_server_stop(server, 10 * SECOND, &done), "stop");
+    need(ringpost_server_stop(server, LIMIT, &done), "stop");
     printf("registered %llu, calls %lu, messages %llu\n", (unsigned long long)done.registered,
            atomic_load(&calls), (unsigned long long)done.messages);
     return 0;

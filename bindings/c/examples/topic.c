@@ -31,16 +31,16 @@ int main(int argc, char **argv) {
     ringpost_publisher *prices;
     ringpost_subscriber *all;
     need(ringpost_server_start(argv[1], NULL, NULL, NULL, NULL, &server), "start");
-    need(ringpost_register(argv[1], "source", SECOND, &source), "register");
-    need(ringpost_register(argv[1], "watcher", SECOND, &watcher), "register");
-    need(ringpost_publish(source, "prices/AAPL", 0, -1, false, SECOND, &prices), "publish");
-    need(ringpost_subscribe(watcher, "prices/*", RINGPOST_LOSSY, 0, false, SECOND, &all), "subscribe");
+    need(ringpost_register(argv[1], "source", LIMIT, &source), "register");
+    need(ringpost_register(argv[1], "watcher", LIMIT, &watcher), "register");
+    need(ringpost_publish(source, "prices/AAPL", 0, -1, false, LIMIT, &prices), "publish");
+    need(ringpost_subscribe(watcher, "prices/*", RINGPOST_LOSSY, 0, false, LIMIT, &all), "subscribe");
 
     struct price price = {187.42, 187.45};
-    need(ringpost_publisher_send(prices, &price, sizeof price, SECOND), "send");
+    need(ringpost_publisher_send(prices, &price, sizeof price, LIMIT), "send");
     ringpost_sample sample;
     struct price received;
-    need(ringpost_subscriber_recv(all, SECOND, &sample), "receive");
+    need(ringpost_subscriber_recv(all, LIMIT, &sample), "receive");
     if (sample.len != sizeof received || strcmp(sample.publisher.name, "source") != 0)
         return 1;
     memcpy(&received, sample.payload, sizeof received);
@@ -53,13 +53,13 @@ int main(int argc, char **argv) {
     ringpost_publisher *pictures;
     ringpost_subscriber *left;
     void *picture;
-    need(ringpost_publish(source, "pictures/left", 4 << 20, -1, false, SECOND, &pictures), "publish");
-    need(ringpost_subscribe(watcher, "pictures/left", RINGPOST_LATEST, 0, false, SECOND, &left), "subscribe");
-    need(ringpost_publisher_grant(pictures, WIDTH * HEIGHT, SECOND, &picture), "grant");
+    need(ringpost_publish(source, "pictures/left", 4 << 20, -1, false, LIMIT, &pictures), "publish");
+    need(ringpost_subscribe(watcher, "pictures/left", RINGPOST_LATEST, 0, false, LIMIT, &left), "subscribe");
+    need(ringpost_publisher_grant(pictures, WIDTH * HEIGHT, LIMIT, &picture), "grant");
     memset(picture, 7, WIDTH * HEIGHT);
     need(ringpost_publisher_commit(pictures, WIDTH * HEIGHT), "commit");
 
-    need(ringpost_subscriber_view(left, SECOND, &sample), "view");
+    need(ringpost_subscriber_view(left, LIMIT, &sample), "view");
     if (sample.len != WIDTH * HEIGHT)
         return 1;
     unsigned long sum = light(sample.payload);
@@ -73,8 +73,8 @@ int main(int argc, char **argv) {
 
     need(ringpost_publisher_free(prices), "free");
     need(ringpost_subscriber_free(all), "free");
-    need(ringpost_client_unregister(source, SECOND), "unregister");
-    need(ringpost_client_unregister(watcher, SECOND), "unregister");
-    need(ringpost_server_stop(server, 10 * SECOND, NULL), "stop");
+    need(ringpost_client_unregister(source, LIMIT), "unregister");
+    need(ringpost_client_unregister(watcher, LIMIT), "unregister");
+    need(ringpost_server_stop(server, LIMIT, NULL), "stop");
     return 0;
 }

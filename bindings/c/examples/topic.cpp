@@ -26,7 +26,7 @@ int main(int argc, char **argv) try {
     auto all = watcher.subscribe("prices/*");
 
     prices.send(ringpost::bytes::of(price{187.42, 187.45}));
-    const auto sample = all.recv(1s);
+    const auto sample = all.recv(10s);
     const auto received = sample ? sample->data().as<price>() : std::nullopt;
     if (!received || received->ask != 187.45) return 1;
     std::cout << sample->topic << ": " << received->bid << ' ' << received->ask << " (missed " << sample->missed << ")\n";
@@ -39,7 +39,7 @@ int main(int argc, char **argv) try {
     std::ranges::fill(grant.data(), std::byte{7});
     grant.commit();
 
-    auto view = left.view(1s);
+    auto view = left.view(10s);
     if (!view || view->data().size() != size) return 1;
     const auto light = std::accumulate(view->data().begin(), view->data().end(), 0ul,
                                        [](unsigned long sum, std::byte dot) { return sum + std::to_integer<unsigned>(dot); });

@@ -23,17 +23,17 @@ int main(int argc, char **argv) {
     });
     auto alice = ringpost::client::open(path, "alice");
     CHECK(server && alice);
-    CHECK(alice->call("world", 1s)->text() == "hello world");
-    const auto failed = alice->call("", 1s);
+    CHECK(alice->call("world", 20s)->text() == "hello world");
+    const auto failed = alice->call("", 20s);
     CHECK(!failed && failed.error().code() == RINGPOST_SERVICE_FAILED && failed.error().may_have_executed());
     CHECK(failed.error().what() == std::string("there is nothing to greet"));
-    CHECK(alice->call("much", 1s).error().code() == RINGPOST_RESPONSE_TOO_LARGE);
+    CHECK(alice->call("much", 20s).error().code() == RINGPOST_RESPONSE_TOO_LARGE);
 
     // Nothing in time, nobody, and no room are values.
     CHECK(alice->recv(at_once) && !*alice->recv(at_once) && alice->look_up("nobody") && !*alice->look_up("nobody"));
     CHECK(alice->send("nobody", "x").error().code() == RINGPOST_NOT_FOUND);
     CHECK(alice->send(*alice->key(), "a note"));
-    CHECK((**alice->recv(1s)).data().text() == "a note");
+    CHECK((**alice->recv(20s)).data().text() == "a note");
     int sent = 0;
     while (*alice->try_send("alice", "0123456789")) sent++;
     CHECK(sent > 100 && alice->list()->size() == 1);
@@ -42,8 +42,8 @@ int main(int argc, char **argv) {
     auto serving = alice->serve([](const auto &request, auto &response) { CHECK(response.write(request.data())); });
     auto bob = ringpost::client::open(path, "bob");
     auto link = bob->connect("alice");
-    CHECK(serving && link && link->call("x", 1s)->text() == "x" && link->submit("y") && *link->submit("z"));
-    CHECK((**link->response(1s)).text() == "y" && serving->stop() && !link->call("x"));
+    CHECK(serving && link && link->call("x", 20s)->text() == "x" && link->submit("y") && *link->submit("z"));
+    CHECK((**link->response(20s)).text() == "y" && serving->stop() && !link->call("x"));
 
     auto publisher = bob->publish("a");
     auto subscriber = alice->subscribe("a");
@@ -51,7 +51,7 @@ int main(int argc, char **argv) {
     CHECK(grant && publisher->send("x").error().code() == RINGPOST_IN_USE);
     std::memcpy(grant->data().data(), "abc", 3);
     CHECK(grant->commit() && grant->commit().error().code() == RINGPOST_NULL_POINTER);
-    auto view = *subscriber->view(1s);
+    auto view = *subscriber->view(20s);
     CHECK(view && view->data().text() == "abc" && *view->release() && !*subscriber->view(at_once));
 
     ringpost::client moved = std::move(*alice);

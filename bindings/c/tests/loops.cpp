@@ -29,7 +29,7 @@ static void links(const char *path) {
     auto listener = alice.listen();
     std::thread caller([&] {
         auto bob = client::open(path, "bob");
-        auto link = bob.connect("alice", 10s, true);
+        auto link = bob.connect("alice", 20s, true);
         for (int number = 0; number < 20; number++) {
             CHECK(link.submit(bytes::of(number)) && link.post("nothing comes of it"));
             std::optional<bytes> response;
@@ -81,7 +81,7 @@ static void topics(const char *path) {
 
     // Who comes late gets as much of the past as it asked for.
     auto past = alice.subscribe("a", {.policy = RINGPOST_LATEST, .history = 3});
-    CHECK(past.recv(10s).has_value());
+    CHECK(past.recv(20s).has_value());
 }
 
 static void messages(const char *path) {
@@ -100,7 +100,7 @@ static void messages(const char *path) {
         while (!(response = alice.response(at_once)))
             if (alice.arm()) wait_by(responses);
         CHECK(response->as<int>() == number);
-        alice.send("alice", "a note", 10s);
+        alice.send("alice", "a note", 20s);
     }
     receiver.join();
 }
@@ -111,7 +111,7 @@ int main(int argc, char **argv) try {
     links(argv[1]);
     topics(argv[1]);
     messages(argv[1]);
-    CHECK(server.stop(10s).registered == 4);
+    CHECK(server.stop(20s).registered == 4);
     std::puts("loops: each end came to its turn");
 } catch (const std::exception &failure) {
     std::fprintf(stderr, "unexpected: %s\n", failure.what());
