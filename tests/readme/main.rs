@@ -270,20 +270,11 @@ mod client {
     }
 }
 
-mod link {
-    include!("link.rs");
-
-    pub fn run() {
-        main().unwrap();
-    }
-}
-
 #[test]
 fn role() {
     match role::role() {
         Some((role, _)) if role == "server" => server::run(),
         Some((role, _)) if role == "client" => client::run(),
-        Some((role, _)) if role == "link" => link::run(),
         _ => {}
     }
 }
@@ -297,7 +288,7 @@ fn the_server_and_the_client_of_the_readme_work_side_by_side() {
         .collect();
     assert_eq!(
         code,
-        [include_str!("server.rs"), include_str!("client.rs"), include_str!("link.rs")],
+        [include_str!("server.rs"), include_str!("client.rs")],
         "tests/readme has what runs here"
     );
 
@@ -311,5 +302,4 @@ fn the_server_and_the_client_of_the_readme_work_side_by_side() {
     let _server = start("server");
     await_server(&directory.path().join("ringpost/bus.sock"));
     assert!(start("client").end().success());
-    assert!(start("link").end().success());
 }
