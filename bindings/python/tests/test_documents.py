@@ -53,5 +53,12 @@ def test_programs(program, start, tmp_path):
     assert process.returncode == 0
 
 
+def test_the_main_page_names_every_exception():
+    page = (ROOT / "docs/PYTHON.md").read_text()
+    for name, found in vars(ringpost.errors).items():
+        if isinstance(found, type) and issubclass(found, ringpost.errors.Error):
+            assert f"`{name}`" in page or f"`ringpost.errors.{name}`" in page, name
+
+
 def test_the_main_page_has_programs():
     assert len(list(programs("docs/PYTHON.md"))) >= 8
