@@ -64,6 +64,8 @@
 //! | [`response`], [`response_timeout`] | the oldest response is there | as `call`; `NothingOutstanding` |
 //! | [`try_response`] | | the same; `None` if it is not there yet |
 //! | [`try_send`] | the server answers, at once | `NotFound`, `InboxFull`, `Gone`, `TooLarge` |
+//! | [`try_submit_send`] | | as `try_submit` |
+//! | [`try_sent`] | | as `try_send`; `None` if the answer is not there yet |
 //! | [`send`], [`send_timeout`] | there is room in the inbox | `NotFound`, `NoAnswer`, `Gone`, `TooLarge` |
 //! | [`try_recv`] | | `None` if no message is there |
 //! | [`recv`], [`recv_timeout`] | a message is there | |
@@ -83,11 +85,11 @@
 //! | [`Listener::serve`], [`ServeHandle::stop`] | | [`ServeError`] |
 //! | [`ServeHandle::join`] | all links have ended | |
 //! | [`publish`] | the server answers | [`PublishError`] |
-//! | [`Publisher::send`], [`Publisher::send_timeout`], [`Publisher::grant`] | a reliable subscriber has room, or is evicted | `TooLarge` |
+//! | [`Publisher::send`], [`Publisher::send_timeout`], [`Publisher::grant`], [`Publisher::grant_timeout`] | a reliable subscriber has room, or is evicted | `TooLarge` |
 //! | [`Publisher::try_send`] | | `TooLarge`, `Full` |
 //! | [`subscribe`] | the publishers that are there have been joined | [`SubscribeError`] |
-//! | [`Subscriber::recv`], [`Subscriber::recv_timeout`], [`Subscriber::recv_ref`] | a sample is there | [`SampleError`] |
-//! | [`Subscriber::try_recv`] | | the same; `None` if no sample is there |
+//! | [`Subscriber::recv`], [`Subscriber::recv_timeout`], [`Subscriber::recv_ref`], [`Subscriber::recv_ref_timeout`] | a sample is there | [`SampleError`] |
+//! | [`Subscriber::try_recv`], [`Subscriber::try_recv_ref`] | | the same; `None` if no sample is there |
 //! | [`presence`], [`tap`] | the server answers | [`SubscribeError`] |
 //! | [`Presence::recv`], [`Presence::recv_timeout`] | a client is in the list, or comes or goes | [`SampleError`] |
 //! | [`unregister`] | the server answers | |
@@ -99,7 +101,7 @@
 //! Calls and questions fail with a [`CallError`], messages with a [`SendError`] or a [`RecvError`], the first
 //! registration with a [`RegisterError`], and later ones with a [`ReconnectError`]. A limit that passed is
 //! `TimedOut`, a value that has no encoding `Encode`. What the server answers by itself is given 5 s, or what
-//! [`ClientBuilder::timeout`] says.
+//! [`ClientBuilder::timeout`] or [`Caller::set_timeout`] says.
 //!
 //! [`register`]: Client::register
 //! [`call`]: Client::call
@@ -111,6 +113,8 @@
 //! [`response_timeout`]: Caller::response_timeout
 //! [`try_response`]: Caller::try_response
 //! [`try_send`]: Client::try_send
+//! [`try_submit_send`]: Caller::try_submit_send
+//! [`try_sent`]: Caller::try_sent
 //! [`send`]: Client::send
 //! [`send_timeout`]: Client::send_timeout
 //! [`try_recv`]: Client::try_recv

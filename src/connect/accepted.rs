@@ -275,7 +275,7 @@ impl Drop for Accepted {
             return;
         }
         if let Some(socket) = self.socket.take() {
-            disposal.close(self.who.uid, socket);
+            disposal.close(self.who.uid, socket, self.file);
         }
     }
 }

@@ -9,6 +9,10 @@
 //! at most [`THREADS_PER_USER`] of the [`THREADS`] threads. So they delay only that user's other descriptors,
 //! as long as no more than [`THREADS`] / [`THREADS_PER_USER`] users do this at once. The waiting descriptors
 //! are counted by user, so that callers can limit them.
+//!
+//! A program that closes all descriptors also closes those that wait here. So before a number is closed it is
+//! checked: whether it still belongs to the same file, if that is known, or else whether it is in use at all.
+//! Which file a foreign descriptor belongs to cannot be asked without waiting for that file's system.
 
 #![forbid(unsafe_code)]
 
@@ -17,6 +21,9 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::io::fcntl_getfd;
+
+use crate::os::descriptors::{self, close_if};
 use crate::os::threads;
 use crate::shm::PerProcess;
 
@@ -51,7 +58,7 @@ struct State {
 
 #[derive(Debug, Default)]
 struct User {
-    waiting: VecDeque<OwnedFd>,
+    waiting: VecDeque<(OwnedFd, Option<(u64, u64)>)>,
     /// The number of descriptors being closed now, each on a thread.
     closing: usize,
 }
@@ -61,17 +68,18 @@ struct User {
 pub(crate) fn close_elsewhere(descriptor: OwnedFd) {
     static OURS: PerProcess<Disposal> = PerProcess::new();
     match OURS.get_or_make(|| Ok(Disposal::default())) {
-        Ok(disposal) => disposal.close(0, descriptor),
+        Ok(disposal) => disposal.close(0, descriptor, None),
         // Out of memory: leaking the descriptor is better than closing it here.
         Err(_) => _ = descriptor.into_raw_fd(),
     }
 }
 
 impl Disposal {
-    /// Closes a descriptor that may hold something this user sent. Does not block.
-    pub(crate) fn close(&self, user: u32, descriptor: OwnedFd) {
+    /// Closes a descriptor that may hold something this user sent, and that belongs to this file if that is
+    /// known. Does not block.
+    pub(crate) fn close(&self, user: u32, descriptor: OwnedFd, file: Option<(u64, u64)>) {
         let mut state = self.shared.lock();
-        state.users.entry(user).or_default().waiting.push_back(descriptor);
+        state.users.entry(user).or_default().waiting.push_back((descriptor, file));
         self.shared.call_thread(&mut state);
     }
 
@@ -116,11 +124,15 @@ impl Shared {
                 continue;
             };
             let Some(user) = state.users.get_mut(&uid) else { continue };
-            let descriptor = user.waiting.pop_front();
+            let Some((descriptor, file)) = user.waiting.pop_front() else { continue };
             user.closing += 1;
             self.call_thread(&mut state); // this thread may be busy for long
             drop(state);
-            drop(descriptor); // may take long
+            let is_ours = match file {
+                Some(file) => descriptors::file(&descriptor) == Some(file),
+                None => fcntl_getfd(&descriptor).is_ok(),
+            };
+            close_if(is_ours, Some(descriptor)); // may take long
             state = self.lock();
             if let Some(user) = state.users.get_mut(&uid) {
                 user.closing -= 1;
@@ -144,7 +156,7 @@ impl Drop for State {
     fn drop(&mut self) {
         // Something is left only if no thread could be started. Leaking it is better than closing it on this
         // thread, whichever that is.
-        for descriptor in self.users.drain().flat_map(|(_, user)| user.waiting) {
+        for (descriptor, _) in self.users.drain().flat_map(|(_, user)| user.waiting) {
             let _ = descriptor.into_raw_fd();
         }
     }
@@ -190,7 +202,8 @@ mod tests {
 
     fn closes_at_once(disposal: &Disposal, user: u32) {
         let (mut here, there) = UnixStream::pair().unwrap();
-        disposal.close(user, there.into());
+        let file = descriptors::file(&there);
+        disposal.close(user, there.into(), file);
         here.set_read_timeout(Some(LINGER)).unwrap();
         assert_eq!(here.read(&mut [0]).unwrap(), 0);
     }
@@ -202,7 +215,7 @@ mod tests {
         let (mut others, began) = (Vec::new(), Instant::now());
         for _ in 0..5 {
             let (socket, other) = lingering(&listener);
-            disposal.close(1, socket);
+            disposal.close(1, socket, None);
             others.push(other);
         }
         let closing = |user| disposal.shared.lock().users.get(&user).map_or(0, |user| user.closing);
@@ -216,6 +229,17 @@ mod tests {
         until("all are closed", || disposal.of_user(1) == 0);
         until("the threads end when they have nothing to do", || disposal.shared.lock().threads == 0);
         closes_at_once(&disposal, 1);
+    }
+
+    /// As after a program has closed all descriptors and opened others.
+    #[test]
+    fn a_number_that_belongs_to_another_file_is_left_alone() {
+        let disposal = Disposal::default();
+        let (mut here, there) = UnixStream::pair().unwrap();
+        disposal.close(1, there.into(), descriptors::file(&here));
+        until("it was looked at", || disposal.of_user(1) == 0);
+        here.set_nonblocking(true).unwrap();
+        assert_eq!(here.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
     }
 
     #[test]

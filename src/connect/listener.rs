@@ -209,7 +209,7 @@ impl Drop for Listener {
                 }
             };
         if let (false, Some(disposal), Some(socket)) = (is_empty, &self.disposal, self.socket.take()) {
-            disposal.close(u32::MAX, socket);
+            disposal.close(u32::MAX, socket, self.file);
         }
     }
 }
