@@ -2,7 +2,9 @@
 
 use parking_lot::Mutex;
 use pyo3::exceptions::PyException;
+use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 use ringpost::{Request, Response, ServiceError};
 
 use crate::payload::{Payload, bytes};
@@ -69,7 +71,8 @@ fn answer(
     request: Request<'_>,
     response: &mut Response<'_>,
 ) -> PyResult<Result<(), ServiceError>> {
-    let answer = callable.call1((bytes(py, request.payload())?, Peer::from(request.peer())))?;
+    let arguments = (bytes(py, request.payload())?, Peer::from(request.peer())).into_pyobject(py)?;
+    let answer = call(callable, &arguments)?;
     if answer.is_none() {
         return Ok(Ok(()));
     }
@@ -85,4 +88,37 @@ fn failed(py: Python<'_>, error: &PyErr, callable: &Bound<'_, PyAny>) -> Service
     }
     error.clone_ref(py).write_unraisable(py, Some(callable));
     ServiceError::new("the service raised an exception")
+}
+
+/// Keeps a thread that is being unwound where it is.
+struct Stays;
+
+impl Drop for Stays {
+    fn drop(&mut self) {
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+/// As `call1`, but a thread that is ended meanwhile does no harm. Before version 3.14, an interpreter that is
+/// ending ends each other thread that wants its lock, by `pthread_exit`, in the middle of the service. That
+/// unwinds the thread, and none of the callers here would survive it. So the thread stays here, for the
+/// little time that the process has left, as it does from 3.14 on.
+#[allow(unsafe_code, reason = "pyo3 declares this function as one that never unwinds")]
+fn call<'py>(callable: &Bound<'py, PyAny>, arguments: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+    unsafe extern "C-unwind" {
+        fn PyObject_CallObject(
+            callable: *mut ffi::PyObject,
+            arguments: *mut ffi::PyObject,
+        ) -> *mut ffi::PyObject;
+    }
+    let stays = Stays;
+    // SAFETY: it is declared as in Python's stable interface. Both objects are alive, the second is a tuple,
+    // and this thread has the interpreter's lock. If it is unwound, no frame but this one and those of
+    // Python and the C library are left: `stays` ends the unwinding by never returning.
+    let answer = unsafe { PyObject_CallObject(callable.as_ptr(), arguments.as_ptr()) };
+    std::mem::forget(stays);
+    // SAFETY: it returns a reference of ours, or null and an exception.
+    unsafe { Bound::from_owned_ptr_or_err(callable.py(), answer) }
 }

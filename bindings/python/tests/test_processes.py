@@ -157,6 +157,14 @@ ENDS = {
     "a thread that waits": "threading.Thread(target=alice.recv, daemon=True).start()",
     "a thread that calls": "threading.Thread(target=call, daemon=True).start(); busy.wait()",
     "a service that waits": "alice.submit(b'slow'); busy.wait()",
+    "services that wait often": "threading.Thread(target=call, args=[b'nap'], daemon=True).start(); busy.wait()",
+    "a service that never ends": """
+listener = alice.listen()
+threading.Thread(target=respond, daemon=True).start()
+back = bob.connect("alice")
+back.submit(b"x")
+busy.wait()
+""",
     "a reference cycle": "cycle = [server, alice, bob, serving, link, prices, topic]; cycle.append(cycle)",
     "sys.exit in the middle": "sys.exit(0)",
     "closed in another order": "server.stop(); serving.stop(); alice.close(); link.close(); bob.close()",
@@ -176,11 +184,21 @@ def service(request, peer):
     busy.set()
     if request == b"slow":
         time.sleep(0.2)
+    if request == b"nap":
+        time.sleep(0.0005)
     return request
 
-def call():
+def call(request=b"x"):
     while True:
-        link.call(b"x")
+        link.call(request)
+
+def endless(request, peer):
+    busy.set()
+    while True:
+        time.sleep(0.0005)
+
+def respond():
+    listener.accept().accept().serve(endless)
 
 server = ringpost.Server(sys.argv[1], service)
 bob = ringpost.Client("bob", sys.argv[1])
