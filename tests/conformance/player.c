@@ -223,7 +223,7 @@ static int serve(void *context, const ringpost_request *request, ringpost_respon
 }
 
 static void *serve_accepted(void *context) {
-    ringpost_responder_serve(((accepted *)context)->responder, serve, NULL);
+    ringpost_responder_serve(((accepted *)context)->responder, serve, NULL, -1);
     return NULL;
 }
 

@@ -97,7 +97,7 @@ int main(int argc, char **argv) {
     need(ringpost_incoming_peer(incoming, &peer), "who it is");
     printf("%s wants to come in: process %u of user %u\n", peer.name, peer.pid, peer.uid);
     need(ringpost_incoming_accept(incoming, false, &responder), "accept");
-    need(ringpost_responder_serve(responder, sum, NULL), "serve");
+    need(ringpost_responder_serve(responder, sum, NULL, -1), "serve");
     pthread_join(thread, NULL);
     need(ringpost_responder_free(responder), "free");
     need(ringpost_listener_free(listener), "listen no more");

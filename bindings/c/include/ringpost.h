@@ -711,6 +711,33 @@ enum ringpost_status ringpost_client_send_to_key(struct ringpost_client *client,
                                                  int64_t timeout_ns);
 
 /**
+ * Sends a message as ringpost_client_send_to_key does, but does not block: ringpost_client_sent takes the
+ * server's answer. The answers come in order with the responses to submitted requests: keep in mind which is
+ * next. While the other's inbox is full the server waits for room, for `patience_ns` at most, and answers
+ * nothing else that the client asks.
+ *
+ * RINGPOST_FULL: collect responses first.
+ *
+ * Requires: `client` is a handle, `to` points to a key, `message` has `len` bytes.
+ */
+enum ringpost_status ringpost_client_submit_send(struct ringpost_client *client,
+                                                 const struct ringpost_key *to,
+                                                 const void *message,
+                                                 size_t len,
+                                                 int64_t patience_ns);
+
+/**
+ * The answer to a message that was submitted with ringpost_client_submit_send, if that is what was submitted
+ * first of all that has no answer yet. Does not block. RINGPOST_OK: it lies in the inbox.
+ *
+ * RINGPOST_TIMED_OUT: there is no answer yet.
+ * RINGPOST_FULL: there was no room for as long as `patience_ns`. It was not delivered.
+ *
+ * Requires: `client` is a handle.
+ */
+enum ringpost_status ringpost_client_sent(struct ringpost_client *client);
+
+/**
  * Waits for a message. RINGPOST_TIMED_OUT: there is none. Another thread may use the client for anything
  * else meanwhile.
  *
@@ -1039,13 +1066,18 @@ enum ringpost_status ringpost_responder_serve_ready(struct ringpost_responder *r
                                                     bool *ended);
 
 /**
- * Serves requests on this thread until the link has ended.
+ * Serves requests on this thread until the link has ended: RINGPOST_OK. RINGPOST_TIMED_OUT: the time is
+ * over, and the link goes on. A service that runs is not ended by that.
+ *
+ * A time-out of 0 or more is for links that were accepted with `arms`, as it waits by the descriptor.
+ * Without a limit, a closer ends it.
  *
  * Requires: `responder` is a handle, `service` may be called with `context`.
  */
 enum ringpost_status ringpost_responder_serve(struct ringpost_responder *responder,
                                               ringpost_service service,
-                                              void *context);
+                                              void *context,
+                                              int64_t timeout_ns);
 
 /**
  * Who calls. Does not block.

@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::time::Duration;
 
-use bus::{Address, Caller, Client, Inbox, Message};
+use bus::{Address, CallError, Caller, Client, Inbox, Message, SendError};
 
 use crate::closer::ringpost_closer;
 use crate::error::{Failure, ringpost_status, run};
@@ -282,6 +282,53 @@ pub unsafe extern "C" fn ringpost_client_send_to_key(
         let (mut caller, to, message) =
             unsafe { (handle::alone(client)?, read(to, "the receiver")?, bytes(message, len)?) };
         send(&mut caller.end, to.into(), message, timeout_ns)
+    })
+}
+
+/// Sends a message as ringpost_client_send_to_key does, but does not block: ringpost_client_sent takes the
+/// server's answer. The answers come in order with the responses to submitted requests: keep in mind which is
+/// next. While the other's inbox is full the server waits for room, for `patience_ns` at most, and answers
+/// nothing else that the client asks.
+///
+/// RINGPOST_FULL: collect responses first.
+///
+/// Requires: `client` is a handle, `to` points to a key, `message` has `len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ringpost_client_submit_send(
+    client: *mut ringpost_client,
+    to: *const ringpost_key,
+    message: *const c_void,
+    len: usize,
+    patience_ns: i64,
+) -> ringpost_status {
+    run(|| {
+        // SAFETY: the caller's promises.
+        let (mut caller, to, message) =
+            unsafe { (handle::alone(client)?, read(to, "the receiver")?, bytes(message, len)?) };
+        Ok(caller.end.try_submit_send(to, message, long_limit(patience_ns))?)
+    })
+}
+
+/// The answer to a message that was submitted with ringpost_client_submit_send, if that is what was submitted
+/// first of all that has no answer yet. Does not block. RINGPOST_OK: it lies in the inbox.
+///
+/// RINGPOST_TIMED_OUT: there is no answer yet.
+/// RINGPOST_FULL: there was no room for as long as `patience_ns`. It was not delivered.
+///
+/// Requires: `client` is a handle.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ringpost_client_sent(client: *mut ringpost_client) -> ringpost_status {
+    run(|| {
+        // SAFETY: the caller's promise.
+        let mut caller = unsafe { handle::alone(client)? };
+        if caller.end.outstanding() == 0 {
+            return Err(CallError::NothingOutstanding.into());
+        }
+        match caller.end.try_sent() {
+            Ok(answer) => answer.ok_or_else(nothing_yet),
+            Err(SendError::TimedOut) => Err(SendError::InboxFull.into()),
+            Err(error) => Err(error.into()),
+        }
     })
 }
 

@@ -1,8 +1,9 @@
 //! The serving end of links: accepted one by one, or served by threads of the library.
 
 use std::ffi::{c_char, c_int, c_void};
+use std::time::Instant;
 
-use bus::{Incoming, Listener, Responder, ServeHandle};
+use bus::{CloseReason, Incoming, Listener, Request, Responder, Response, ServeHandle, Service};
 
 use crate::client::{ringpost_client, within};
 use crate::closer::ringpost_closer;
@@ -308,7 +309,11 @@ pub unsafe extern "C" fn ringpost_responder_serve_ready(
     })
 }
 
-/// Serves requests on this thread until the link has ended.
+/// Serves requests on this thread until the link has ended: RINGPOST_OK. RINGPOST_TIMED_OUT: the time is
+/// over, and the link goes on. A service that runs is not ended by that.
+///
+/// A time-out of 0 or more is for links that were accepted with `arms`, as it waits by the descriptor.
+/// Without a limit, a closer ends it.
 ///
 /// Requires: `responder` is a handle, `service` may be called with `context`.
 #[unsafe(no_mangle)]
@@ -316,16 +321,33 @@ pub unsafe extern "C" fn ringpost_responder_serve(
     responder: *mut ringpost_responder,
     service: ringpost_service,
     context: *mut c_void,
+    timeout_ns: i64,
 ) -> ringpost_status {
     run(|| {
         // SAFETY: the caller's promises.
         let (callback, mut end) =
             unsafe { (Callback::new(service, context, None)?, handle::alone(responder)?) };
-        match end.end.serve(|request, response| bus::Service::call(&callback, request, response))? {
-            bus::CloseReason::Forked => Err(Failure::new(RINGPOST_FORKED, bus::CloseReason::Forked)),
-            _ => Ok(()),
+        let mut serve = |request: Request<'_>, response: &mut Response<'_>| callback.call(request, response);
+        let Some(limit) = limit(timeout_ns) else { return ended(end.end.serve(serve)?) };
+        let begun = Instant::now();
+        loop {
+            if let Some(reason) = end.end.serve_ready(&mut serve)? {
+                return ended(reason);
+            }
+            let left = limit.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return Err(Failure::new(RINGPOST_TIMED_OUT, "the link has not ended in time"));
+            }
+            end.wait(left)?;
         }
     })
+}
+
+fn ended(reason: CloseReason) -> Result<(), Failure> {
+    match reason {
+        CloseReason::Forked => Err(Failure::new(RINGPOST_FORKED, reason)),
+        _ => Ok(()),
+    }
 }
 
 /// Who calls. Does not block.

@@ -23,7 +23,7 @@ static int slow(void *context, const ringpost_request *request, ringpost_respons
     return ringpost_response_write(response, "late", 4) != RINGPOST_OK;
 }
 
-/* Asks for three links. */
+/* Asks for four links. */
 static void *caller(void *unused) {
     ringpost_client *client;
     ringpost_link *link;
@@ -34,6 +34,10 @@ static void *caller(void *unused) {
     EXPECT(RINGPOST_REFUSED, ringpost_connect(client, "server", false, -1, &link));
     CHECK(strstr(ringpost_error_text(), "not you") != NULL);
     EXPECT(RINGPOST_GONE, ringpost_connect(client, "server", false, -1, &link));
+    EXPECT(RINGPOST_OK, ringpost_connect(client, "server", false, -1, &link));
+    ringpost_status status = ringpost_link_call(link, "x", 1, -1, &reply, &len);
+    CHECK(status == RINGPOST_DISCONNECTED || status == RINGPOST_NOT_SENT);
+    EXPECT(RINGPOST_OK, ringpost_link_free(link));
     EXPECT(RINGPOST_OK, ringpost_connect(client, "server", false, -1, &link));
     EXPECT(RINGPOST_OK, ringpost_link_call(link, NULL, 0, -1, &reply, &len));
     CHECK(len == 0);
@@ -59,6 +63,7 @@ int main(int argc, char **argv) {
     ringpost_responder *responder;
     ringpost_peer peer;
     pthread_t thread;
+    ringpost_status status;
     CHECK(pipe(entered) == 0 && pipe(leave) == 0);
     EXPECT(RINGPOST_OK, ringpost_server_start(path, NULL, slow, &released, release, &server));
     EXPECT(RINGPOST_OK, ringpost_register(path, "server", SECOND, &client));
@@ -81,10 +86,19 @@ int main(int argc, char **argv) {
     EXPECT(RINGPOST_OK, ringpost_incoming_free(incoming));
     EXPECT(RINGPOST_OK, ringpost_listener_accept(listener, -1, &incoming));
     EXPECT(RINGPOST_OK, ringpost_incoming_accept(incoming, false, &responder));
+    EXPECT(RINGPOST_INVALID_ARGUMENT, ringpost_responder_serve(responder, slow, NULL, SECOND));
+    EXPECT(RINGPOST_OK, ringpost_responder_free(responder));
+    EXPECT(RINGPOST_OK, ringpost_listener_accept(listener, -1, &incoming));
+    EXPECT(RINGPOST_OK, ringpost_incoming_accept(incoming, true, &responder));
     EXPECT(RINGPOST_FREED_HANDLE, ringpost_incoming_peer(incoming, &peer));
     EXPECT(RINGPOST_OK, ringpost_responder_peer(responder, &peer));
     CHECK(strcmp(peer.name, "caller") == 0);
-    EXPECT(RINGPOST_OK, ringpost_responder_serve(responder, slow, NULL)); /* until the caller ends the link */
+    /* Until the caller ends the link, which it does only when it has been served. */
+    EXPECT(RINGPOST_TIMED_OUT, ringpost_responder_serve(responder, slow, NULL, 0));
+    while ((status = ringpost_responder_serve(responder, slow, NULL, MILLISECOND)) == RINGPOST_TIMED_OUT)
+        ;
+    EXPECT(RINGPOST_OK, status);
+    EXPECT(RINGPOST_OK, ringpost_responder_serve(responder, slow, NULL, -1));
     EXPECT(RINGPOST_OK, ringpost_responder_free(responder));
     pthread_join(thread, NULL);
 

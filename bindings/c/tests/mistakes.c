@@ -166,6 +166,24 @@ int main(int argc, char **argv) {
     EXPECT(RINGPOST_OK, ringpost_client_recv(other, 0, &message));
     CHECK(message.len == 10 && strcmp(message.sender_name, "alice") == 0);
 
+    /* Messages that are submitted, among the calls. */
+    EXPECT(RINGPOST_OK, ringpost_client_look_up(client, "bob", SECOND, &key));
+    EXPECT(RINGPOST_OK, ringpost_client_submit_send(client, &key, "one", 3, 0));
+    EXPECT(RINGPOST_OK, ringpost_client_submit(client, "123", 3));
+    while ((status = ringpost_client_sent(client)) == RINGPOST_TIMED_OUT)
+        ;
+    EXPECT(RINGPOST_OK, status);
+    EXPECT(RINGPOST_OK, ringpost_client_response(client, SECOND, &reply, &len));
+    CHECK(len == 5);
+    EXPECT(RINGPOST_NOTHING_OUTSTANDING, ringpost_client_sent(client));
+    while (ringpost_client_send(client, "bob", "0123456789", 10, 0) == RINGPOST_OK)
+        ;
+    EXPECT(RINGPOST_OK, ringpost_client_submit_send(client, &key, "0123456789", 10, MILLISECOND));
+    while ((status = ringpost_client_sent(client)) == RINGPOST_TIMED_OUT)
+        ;
+    EXPECT(RINGPOST_FULL, status);
+    EXPECT(RINGPOST_NULL_POINTER, ringpost_client_submit_send(client, NULL, "one", 3, 0));
+
     /* One thread at a time, and a closer from another. A used handle is not freed. */
     shared = other;
     while (ringpost_client_recv(other, 0, &message) == RINGPOST_OK)
@@ -220,7 +238,7 @@ int main(int argc, char **argv) {
 
     ringpost_server_summary done;
     EXPECT(RINGPOST_OK, ringpost_server_stop(server, -1, &done));
-    CHECK(released == 2 && done.registered == 3 && done.calls == 8 && done.abandoned == 0);
+    CHECK(released == 2 && done.registered == 3 && done.calls == 9 && done.abandoned == 0);
     EXPECT(RINGPOST_DISCONNECTED, ringpost_client_recv(client, -1, &message));
     EXPECT(RINGPOST_NOT_SENT, ringpost_client_unregister(client, SECOND));
     EXPECT(RINGPOST_FREED_HANDLE, ringpost_client_unregister(client, SECOND));

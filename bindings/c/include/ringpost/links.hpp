@@ -127,7 +127,7 @@ public:
     using waiting::waiting;
     /// Serves on this thread until the link has ended.
     template <service Service> RINGPOST_CHECKED result<void> serve(Service answers) {
-        return detail::done(ringpost_responder_serve(get(), detail::serve<Service>, &answers));
+        return detail::done(ringpost_responder_serve(get(), detail::serve<Service>, &answers, -1));
     }
     /// Serves what is there, on this thread, and returns whether the link goes on.
     template <service Service> [[nodiscard]] result<bool> serve_ready(Service answers) {
