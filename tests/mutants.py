@@ -1298,9 +1298,10 @@ MUTANTS = [
      "std::ranges::size(range) * sizeof(std::ranges::range_value_t<Range>)", "std::ranges::size(range)", in_c()),
     # Python
     ("Python: a call that was given up is forgotten", PYTHON + "/calls.rs",
-     "                        *wanted = false;\n", "let _ = wanted;", in_python("test_client.py", "a_call_that_timed_out_is_forgotten")),
-    ("Python: a signal ends a wait", PYTHON + "/calls.rs",
-     "                py.check_signals()?;\n                continue;", "continue;", in_python("test_processes.py", "ctrl_c")),
+     "own.wanted = false;", "let _ = own;", in_python("test_client.py", "a_call_that_timed_out_is_forgotten")),
+    ("Python: a signal ends a wait", PYTHON + "/waits.rs",
+     "Err(error) if error.is_over_time() && !last => py.check_signals()?,", "Err(error) if error.is_over_time() && !last => {}",
+     in_python("test_client.py", "a_signal_ends_a_wait")),
     ("Python: a traceback is not for the caller", PYTHON + "/service.rs",
      "if told.is_ok_and(|told| error.matches(py, told).unwrap_or(false)) {", "if told.is_ok() {",
      in_python("test_client.py", "a_service_that_raises_tells_its_caller_nothing")),
