@@ -22,7 +22,7 @@ use crate::records::{ClientInfo, Message};
 use crate::service;
 use crate::topics::{Publisher, Subscriber};
 use crate::turn::Turn;
-use crate::waits::{Backoff, Limit, until};
+use crate::waits::{Backoff, Limit, aside, until};
 
 /// What a server is given to answer a question, if nothing else is said.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -72,7 +72,8 @@ impl Client {
         let path = path_or_default(path)?;
         let time = Limit::new(Some(timeout))?.left(PATIENCE);
         let builder = Registration::builder(path).timeout(time).wait(strategy(wait)?);
-        let client = py.detach(|| builder.register(name)).map_err(Raise::raise)?;
+        let name = name.to_owned();
+        let client = aside(py, move || builder.register(name.as_str()))?.map_err(Raise::raise)?;
         let (name, key) = (client.name().as_str().to_owned(), client.key().to_string());
         let closer = client.closer();
         let (caller, inbox) = client.split();
@@ -223,7 +224,17 @@ impl Client {
         let (limit, name) = (Limit::new(timeout)?, address(name)?);
         self.calls.with(py, &limit, |calls| {
             calls.settle(py, &limit)?;
-            until(py, &limit, |time| py.detach(|| calls.line.wait_for(name, time))).map(|key| key.to_string())
+            loop {
+                let (slice, last) = limit.slice();
+                match py.detach(|| calls.line.wait_for(name, slice)) {
+                    Ok(key) => return Ok(key.to_string()),
+                    Err(error) if !error.is_timeout() => return Err(error.raise()),
+                    Err(_) if last => {
+                        return Err(timed_out("no client of this name came before the deadline"));
+                    }
+                    Err(_) => py.check_signals()?,
+                }
+            }
         })
     }
 

@@ -89,7 +89,8 @@ impl Raise for CallError {
             CallError::InvalidName(_) => "InvalidName",
             CallError::Full | CallError::Uncollected { .. } => "Full",
             CallError::TimedOut => "TimedOut",
-            CallError::ServiceFailed(_) => "ServiceFailed",
+            // The text is the service's own.
+            CallError::ServiceFailed(text) => return exception("ServiceFailed", text, executed),
             CallError::ShuttingDown => "ShuttingDown",
             CallError::NothingOutstanding => "NothingOutstanding",
             CallError::Violation(_) => "Violation",

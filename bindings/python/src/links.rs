@@ -3,10 +3,10 @@
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use ringpost::ServeHandle;
+use ringpost::{CallError, ServeHandle};
 
 use crate::calls::Calls;
-use crate::errors::{Raise, word};
+use crate::errors::{Raise, timed_out, word};
 use crate::payload::Payload;
 use crate::records::Peer;
 use crate::turn::Turn;
@@ -90,10 +90,23 @@ impl Link {
             let mut backoff = Backoff::new();
             loop {
                 match py.detach(|| calls.line.try_post(message)) {
-                    Err(ringpost::CallError::Full) if backoff.sleep(py, &limit)? => {}
+                    Err(CallError::Full) => {
+                        if !backoff.sleep(py, &limit)? {
+                            return Err(timed_out("there was no room for the message before the deadline"));
+                        }
+                    }
                     posted => return posted.map_err(Raise::raise),
                 }
             }
+        })
+    }
+
+    /// As ``post``, but never waits: raises ``Full`` if there is no room.
+    fn try_post(&self, py: Python<'_>, message: &Bound<'_, PyAny>) -> PyResult<()> {
+        let message = Payload::of(message)?;
+        let message = message.bytes();
+        self.calls.with(py, &Limit::none(), |calls| {
+            py.detach(|| calls.line.try_post(message)).map_err(Raise::raise)
         })
     }
 

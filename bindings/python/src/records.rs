@@ -3,7 +3,7 @@
 use std::time::UNIX_EPOCH;
 
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyString};
 use ringpost::ClientState;
 
 /// A client as the server knows it. What it is called and who it is, it did not choose to say: the server
@@ -73,7 +73,7 @@ pub struct Sample {
     /// What was published.
     pub payload: Py<PyBytes>,
     /// The topic.
-    pub topic: String,
+    pub topic: Py<PyString>,
     /// Who published it.
     pub publisher: Py<Peer>,
     /// Its number among the samples of this publisher, from 1.
@@ -90,7 +90,7 @@ impl Sample {
 
     fn __repr__(&self, py: Python<'_>) -> String {
         let len = self.payload.bind(py).as_bytes().len();
-        format!("Sample({len} bytes of {:?}, sequence={}, missed={})", self.topic, self.sequence, self.missed)
+        format!("Sample({len} bytes of '{}', sequence={}, missed={})", self.topic, self.sequence, self.missed)
     }
 }
 

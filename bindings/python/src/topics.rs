@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 use ringpost::{Key, PublishError, SampleError, SampleView};
 use self_cell::MutBorrow;
 
@@ -32,6 +33,16 @@ impl Publisher {
         let (topic, max_sample) = (publisher.topic().as_str().to_owned(), publisher.max_sample());
         let closer = publisher.closer();
         Publisher { end: Lending::new(Armed::new(publisher), closer), topic, max_sample }
+    }
+
+    fn room(this: &Bound<'_, Self>, size: usize, limit: &Limit, waits: bool) -> PyResult<Option<Grant>> {
+        let room = this.get().end.lend(this.py(), limit, waits, |end, time| {
+            Room::try_new_or_recover(MutBorrow::new(end), |end| {
+                end.borrow_mut().end.grant_timeout(size, time).map(Some)
+            })
+            .map_err(|(owner, error)| (owner.into_inner(), error))
+        })?;
+        Ok(room.map(|room| Grant::new(room, size, this.clone().unbind())))
     }
 }
 
@@ -68,18 +79,16 @@ impl Publisher {
         self.end.with(py, &Limit::none(), |armed| Ok(armed.end.subscribers()))
     }
 
-    /// Room for a sample of ``size`` bytes, to be written in place. Waits as ``send`` does.
+    /// Room for a sample of ``size`` bytes, to be written in place: see ``Grant``. Waits as ``send`` does.
     #[pyo3(signature = (size, timeout=None))]
     fn grant(this: &Bound<'_, Self>, size: usize, timeout: Option<f64>) -> PyResult<Grant> {
-        let (py, limit) = (this.py(), Limit::new(timeout)?);
-        let room = this.get().end.lend(py, &limit, true, |end, time| {
-            Room::try_new_or_recover(MutBorrow::new(end), |end| {
-                end.borrow_mut().end.grant_timeout(size, time).map(Some)
-            })
-            .map_err(|(owner, error)| (owner.into_inner(), error))
-        })?;
-        let room = room.ok_or_else(|| PublishError::TimedOut.raise())?;
-        Ok(Grant::new(room, size, this.clone().unbind()))
+        let limit = Limit::new(timeout)?;
+        Publisher::room(this, size, &limit, true)?.ok_or_else(|| PublishError::TimedOut.raise())
+    }
+
+    /// As ``grant``, but never waits: ``None`` if a reliable subscriber makes no room.
+    fn try_grant(this: &Bound<'_, Self>, size: usize) -> PyResult<Option<Grant>> {
+        Publisher::room(this, size, &Limit::none(), false)
     }
 
     /// The reliable subscribers that were given up since the last time.
@@ -126,8 +135,15 @@ impl Publisher {
 #[pyclass(frozen, module = "ringpost")]
 pub struct Subscriber {
     pub end: Lending<Armed<ringpost::Subscriber>>,
-    /// The publisher of the last sample, which is often that of the next one.
-    last: Mutex<Option<(Key, Py<Peer>)>>,
+    last: Mutex<Option<Last>>,
+}
+
+/// Whose the last sample was, which is often that of the next one.
+struct Last {
+    key: Key,
+    name: String,
+    topic: Py<PyString>,
+    publisher: Py<Peer>,
 }
 
 impl Subscriber {
@@ -136,17 +152,25 @@ impl Subscriber {
         Subscriber { end: Lending::new(Armed::new(subscriber), closer), last: Mutex::new(None) }
     }
 
-    fn publisher(&self, py: Python<'_>, publisher: &ringpost::Peer) -> PyResult<Py<Peer>> {
-        let last = self.last.lock().as_ref().map(|(key, peer)| (*key, peer.clone_ref(py)));
-        if let Some((key, peer)) = last
-            && key == publisher.key
+    /// Topic and publisher as objects of Python.
+    fn origin(&self, py: Python<'_>, view: &SampleView<'_>) -> PyResult<(Py<PyString>, Py<Peer>)> {
+        if let Some(last) = &*self.last.lock()
+            && last.key == view.publisher().key
+            && last.name == view.topic()
         {
-            return Ok(peer);
+            return Ok((last.topic.clone_ref(py), last.publisher.clone_ref(py)));
         }
-        let peer = Py::new(py, Peer::from(publisher))?;
-        let last = self.last.lock().replace((publisher.key, peer.clone_ref(py)));
-        drop(last); // without the lock
-        Ok(peer)
+        let topic = PyString::new(py, view.topic()).unbind();
+        let publisher = Py::new(py, Peer::from(view.publisher()))?;
+        let last = Last {
+            key: view.publisher().key,
+            name: view.topic().to_owned(),
+            topic: topic.clone_ref(py),
+            publisher: publisher.clone_ref(py),
+        };
+        let before = self.last.lock().replace(last);
+        drop(before); // without the lock
+        Ok((topic, publisher))
     }
 
     /// The sample, copied once: from the publisher's ring into its `bytes`. `None` if it was overwritten
@@ -157,10 +181,11 @@ impl Subscriber {
             let _ = view.copy_to(0, place);
             Ok(())
         })?;
+        let (topic, publisher) = self.origin(py, &view)?;
         let sample = Sample {
             payload: payload.unbind(),
-            topic: view.topic().to_owned(),
-            publisher: self.publisher(py, view.publisher())?,
+            topic,
+            publisher,
             sequence: view.sequence(),
             missed: view.missed(),
         };
@@ -175,9 +200,8 @@ impl Subscriber {
                 .map_err(|(owner, error)| (owner.into_inner(), error))
         })?;
         let Some(shown) = shown else { return Ok(None) };
-        let publisher = own.publisher(py, shown.borrow_dependent().publisher());
-        match publisher {
-            Ok(publisher) => Ok(Some(View::new(shown, publisher, this.clone().unbind()))),
+        match own.origin(py, shown.borrow_dependent()) {
+            Ok(origin) => Ok(Some(View::new(shown, origin, this.clone().unbind()))),
             Err(error) => {
                 own.end.give_back(py, shown.into_owner().into_inner());
                 Err(error)

@@ -8,7 +8,7 @@ use parking_lot::{Mutex, MutexGuard};
 use pyo3::exceptions::{PyBufferError, PyException, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::{PyBytes, PyString, PyTuple};
 use ringpost::{CloseReason, SampleGrant, SampleView};
 use self_cell::{MutBorrow, self_cell};
 
@@ -137,7 +137,7 @@ pub struct View {
     len: usize,
     /// The topic.
     #[pyo3(get)]
-    topic: String,
+    topic: Py<PyString>,
     /// Who published it.
     #[pyo3(get)]
     publisher: Py<Peer>,
@@ -151,10 +151,13 @@ pub struct View {
 }
 
 impl View {
-    pub fn new(shown: Shown, publisher: Py<Peer>, subscriber: Py<Subscriber>) -> View {
+    pub fn new(
+        shown: Shown,
+        (topic, publisher): (Py<PyString>, Py<Peer>),
+        subscriber: Py<Subscriber>,
+    ) -> View {
         let view = shown.borrow_dependent();
-        let (len, topic) = (view.len(), view.topic().to_owned());
-        let (sequence, missed) = (view.sequence(), view.missed());
+        let (len, sequence, missed) = (view.len(), view.sequence(), view.missed());
         View { shown: Exporting::new(shown), len, topic, publisher, sequence, missed, subscriber }
     }
 
@@ -263,7 +266,7 @@ impl View {
     }
 
     fn __repr__(&self) -> String {
-        format!("View({} bytes of {:?}, sequence={})", self.len, self.topic, self.sequence)
+        format!("View({} bytes of '{}', sequence={})", self.len, self.topic, self.sequence)
     }
 }
 

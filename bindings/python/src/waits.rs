@@ -1,9 +1,11 @@
 //! Waits: without the interpreter's lock, until a limit, and no longer than until a signal's handler raises.
 
 use std::cell::OnceCell;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use pyo3::exceptions::PyValueError;
+use parking_lot::Mutex;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::turn::Repeats;
@@ -68,6 +70,26 @@ pub fn until<T, E: Repeats>(
             Ok(found) => return Ok(found),
             Err(error) if error.is_over_time() && !last => py.check_signals()?,
             Err(error) => return Err(error.raise()),
+        }
+    }
+}
+
+/// Does something that waits in one piece on a thread of its own, so that a signal ends the wait for it. It
+/// goes on then.
+pub fn aside<T: Send + 'static>(py: Python<'_>, work: impl FnOnce() -> T + Send + 'static) -> PyResult<T> {
+    let (done, result) = mpsc::sync_channel(1);
+    let mut result = Mutex::new(result); // it may go to another thread, but is for one at a time
+    std::thread::Builder::new().name("rp-python".to_owned()).spawn(move || {
+        // If nobody waits for it any more, it is dropped.
+        let _ = done.send(work());
+    })?;
+    loop {
+        match py.detach(|| result.get_mut().recv_timeout(SLICE)) {
+            Ok(result) => return Ok(result),
+            Err(mpsc::RecvTimeoutError::Timeout) => py.check_signals()?,
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                return Err(PyRuntimeError::new_err("an operation panicked"));
+            }
         }
     }
 }

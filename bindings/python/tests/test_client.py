@@ -34,8 +34,9 @@ def test_calls_take_any_buffer_and_return_bytes(alice):
 
 
 def test_a_failing_service_is_told(alice):
-    with pytest.raises(errors.ServiceFailed, match="as asked") as caught:
+    with pytest.raises(errors.ServiceFailed) as caught:
         alice.call(b"fail")
+    assert str(caught.value) == "as asked"
     assert caught.value.may_have_executed
     assert alice.call(b"again") == b"again"
 
@@ -154,7 +155,7 @@ def test_questions(alice, bob, server):
     assert alice.look_up("bob") == bob.key
     assert alice.look_up("nobody") is None
     assert alice.wait_for("bob", timeout=PATIENCE) == bob.key
-    with pytest.raises(errors.TimedOut):
+    with pytest.raises(errors.TimedOut, match="no client of this name"):
         alice.wait_for("nobody", timeout=0.01)
     assert {client.name for client in alice.list()} == {"alice", "bob"} == {client.name for client in server.clients()}
     assert {client.pid for client in alice.list()} == {os.getpid()}
@@ -217,6 +218,24 @@ except KeyboardInterrupt:
     child = subprocess.Popen([sys.executable, "-c", program, path], stdout=subprocess.PIPE, text=True)
     out, _ = child.communicate(timeout=PATIENCE)
     assert out == "b'still there'\n"
+
+
+def test_a_signal_ends_the_wait_for_a_server_that_does_not_answer(path):
+    program = """
+import signal, socket, sys, ringpost
+listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+listening.bind(sys.argv[1])
+listening.listen()
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+try:
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    ringpost.Client("alice", sys.argv[1], timeout=1000)
+except KeyboardInterrupt:
+    print("ended")
+"""
+    child = subprocess.Popen([sys.executable, "-c", program, path], stdout=subprocess.PIPE, text=True)
+    out, _ = child.communicate(timeout=PATIENCE)
+    assert out == "ended\n" and child.returncode == 0
 
 
 def test_a_forked_child_is_told(path, server):

@@ -33,13 +33,13 @@ no more messages
     "link": """\
 bob answers hello alice
 hello one, hello two, hello three
-it fails: the service failed: there is nothing to greet
+it fails: there is nothing to greet
 without the server: hello again
 served: ['alice']
 """,
     "msgspec_calls": """\
 pens: 10.0
-the service failed: this is no order: Expected `int`, got `str` - at `$.count`
+this is no order: Expected `int`, got `str` - at `$.count`
 """,
     "workers": "True [0, 0, 0]\n",
 }

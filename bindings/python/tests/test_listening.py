@@ -226,3 +226,26 @@ def test_each_question_has_a_limit(path, alice):
     alice.subscribe("a", timeout=PATIENCE)
     alice.publish("a", timeout=PATIENCE)
     alice.serve(lambda request, peer: b"", timeout=PATIENCE).stop()
+
+
+def test_posts_that_find_no_room(alice, bob):
+    with bob.listen() as listener:
+        responders = []
+        serving, _ = serves(lambda: responders.append(listener.accept(timeout=PATIENCE).accept()))
+        link = alice.connect("bob", PATIENCE)
+        serving.join(PATIENCE)
+        posted = 0
+        with pytest.raises(errors.Full):
+            while True:
+                link.try_post(b"x" * 1000)
+                posted += 1
+        with pytest.raises(errors.TimedOut) as caught:
+            link.post(b"x" * 1000, timeout=0.01)
+        assert not caught.value.may_have_executed
+        seen = []
+        while len(seen) < posted:
+            assert responders[0].serve_ready(lambda request, peer: seen.append(request)) is None
+        link.post(b"last", timeout=PATIENCE)
+        while len(seen) == posted:
+            assert responders[0].serve_ready(lambda request, peer: seen.append(request)) is None
+        assert seen[-1] == b"last"

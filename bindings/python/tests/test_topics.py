@@ -18,6 +18,7 @@ def test_a_link_outlives_the_server(path, server):
                 assert link.call(b"one", timeout=PATIENCE) == b"alice: one"
                 assert [peer.name for peer in serving.links()] == ["alice"]
                 link.post(b"not answered")
+                link.try_post(b"nor this")
                 server.stop()
                 assert link.call(b"two", timeout=PATIENCE) == b"alice: two"
                 serving.stop()

@@ -176,6 +176,7 @@ def test_a_reliable_sample_is_not_overwritten(alice, bob):
                 publisher.try_send(b"y" * 1000)
         with pytest.raises(errors.TimedOut):
             publisher.grant(1000, timeout=0.01)
+        assert publisher.try_grant(1000) is None
         assert bytes(view) == b"x" * 1000
     publisher.send(b"z" * 1000)
 
@@ -201,6 +202,7 @@ def test_a_grant_is_written_in_place(frames):
     assert subscriber.recv(timeout=PATIENCE).payload == b"content"
     with pytest.raises(errors.TooLarge):
         publisher.grant(publisher.max_sample + 1)
+    publisher.try_grant(10).abandon()
     largest = publisher.grant(publisher.max_sample)
     with memoryview(largest) as room:
         room[:] = b"z" * len(largest)
