@@ -287,6 +287,11 @@ fn relative_paths_last_when_the_process_moves_on() {
 /// Closes all descriptors, as daemons do. Then opens others with the same numbers: sockets, a file, an epoll
 /// instance, an eventfd and so on.
 fn close_all_descriptors() -> Vec<OwnedFd> {
+    // A thread that is about to close a number itself cannot know that it was closed meanwhile, and given to
+    // another file.
+    eventually("the library's threads sleep", || {
+        library_threads().iter().all(|(_, status)| field(status, "State").starts_with('S'))
+    });
     // SAFETY: it closes descriptors by number. Code that uses them afterwards is what this test checks.
     unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
     let mut taken: Vec<OwnedFd> = Vec::new();
