@@ -38,7 +38,6 @@ impl<'a> Grant<'a> {
     }
 
     /// The address of the first byte that is not written yet.
-    #[cfg(not(loom))] // Modelled memory has no addresses.
     pub(crate) fn address(&mut self) -> *mut u8 {
         self.is_exposed = true;
         self.writer.ring.address(self.start, HEADER + self.written, self.remaining())

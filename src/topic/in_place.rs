@@ -40,7 +40,6 @@ impl<'a> InPlace<'a> {
     }
 
     /// Where its bytes are. Its publisher may overwrite them at any time.
-    #[cfg(not(loom))] // Modelled memory has no addresses.
     pub(crate) fn address(&self) -> *const u8 {
         self.reader.address(HEADER, self.len)
     }

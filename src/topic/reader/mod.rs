@@ -337,7 +337,6 @@ impl Reader {
         self.ring.copy_out(self.position, from, to);
     }
 
-    #[cfg(not(loom))]
     pub(super) fn address(&self, from: usize, len: usize) -> *const u8 {
         self.ring.address(self.position, from, len)
     }

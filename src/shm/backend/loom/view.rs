@@ -209,6 +209,10 @@ impl RingView {
         self.append_to(position, at, len, to);
     }
 
+    pub(crate) fn address(&self, _position: u64, _at: usize, _len: usize) -> *mut u8 {
+        unreachable!("modelled memory has no addresses")
+    }
+
     pub(crate) fn prefetch_for_write(&self, _position: u64) {}
 
     /// Where the line at a position begins in the segment.
