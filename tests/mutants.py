@@ -1351,7 +1351,7 @@ MUTANTS = [
     ("an independent client that leaves a header behind its block", "tests/independent.py",
      "        self.headers[(start + record) % self.size // 8] = 0\n", "", conformance("what a call can carry")),
     ("an independent client that takes another layout", "tests/independent.py", "self.responses = Ring(self.memory, 640,", "self.responses = Ring(self.memory, 1024,",
-     conformance("names that a client")),
+     conformance("what a call can carry")),
 ]
 
 
