@@ -2,8 +2,9 @@
 
     ends.py ROLE PATH...
 
-A server's role ends with its standard input. The others read lines ``FIGURE COUNT``, and print for each the nanoseconds of one
-operation. Each block makes what it needs anew, so that nothing of another one is there to spin beside it.
+A server's role ends with its standard input. The others read lines ``FIGURE COUNT PATH``, and
+print for each the nanoseconds of one operation. Each block makes what it needs anew, so that nothing of
+another one is there to spin beside it.
 """
 
 import asyncio
@@ -218,8 +219,8 @@ def async_echo(path, protocol):
 
 
 def publish(count, path):
-    """The median times from the commit until the reader has the array: of a large sample, of a small one, and of a small one
-    before which the publisher works as long on something else as it does on the large one."""
+    """The median times from the commit until the reader has the array: of a large sample, of a small
+    one, and of a small one before which the publisher works as long on something else as on the large one."""
     import numpy
 
     frame = numpy.full(LARGE, 7, numpy.uint8)

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! ends server PATH WAIT    serves until its standard input ends
-//! ends call PATH WAIT      for each line with a number: makes so many calls, and prints the nanoseconds of one
+//! ends call PATH WAIT      makes as many calls as each line says, and prints the nanoseconds of one
 //! ```
 
 use std::error::Error;

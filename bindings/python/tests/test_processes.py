@@ -157,7 +157,10 @@ ENDS = {
     "a thread that waits": "threading.Thread(target=alice.recv, daemon=True).start()",
     "a thread that calls": "threading.Thread(target=call, daemon=True).start(); busy.wait()",
     "a service that waits": "alice.submit(b'slow'); busy.wait()",
-    "services that wait often": "threading.Thread(target=call, args=[b'nap'], daemon=True).start(); busy.wait()",
+    "services that wait often": """
+threading.Thread(target=call, args=[b"nap"], daemon=True).start()
+busy.wait()
+""",
     "a service that never ends": """
 listener = alice.listen()
 threading.Thread(target=respond, daemon=True).start()
