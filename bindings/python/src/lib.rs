@@ -36,7 +36,7 @@ fn default_path() -> PyResult<PathBuf> {
     ringpost::default_path().map_err(Raise::raise)
 }
 
-#[pymodule]
+#[pymodule(gil_used = true)]
 fn _ringpost(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(default_path, module)?)?;
     module.add_class::<client::Client>()?;
