@@ -43,7 +43,7 @@ impl<'a> Grant<'a> {
         self.writer.ring.address(self.start, HEADER + self.written, self.remaining())
     }
 
-    /// So many bytes were written at the address.
+    /// So many bytes were written.
     ///
     /// # Panics
     ///
@@ -91,8 +91,7 @@ impl io::Write for Grant<'_> {
         }
         let fit = &bytes[..bytes.len().min(self.remaining())];
         self.writer.ring.copy_in(self.start, HEADER + self.written, fit);
-        failpoint!("sample.granted", [topic], seldom);
-        self.written += fit.len();
+        self.advance(fit.len());
         Ok(fit.len())
     }
 
