@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use bus::{Readiness, Ready};
+use bus::{Readiness, ReadinessError, Ready};
 
 use crate::error::Failure;
 use crate::error::ringpost_status::*;
@@ -35,6 +35,19 @@ impl<T: Ready> Waits<T> {
 
     pub(crate) fn arm(&mut self, to: Place<bool>) -> Result<(), Failure> {
         to.put(self.end.arm()?);
+        Ok(())
+    }
+
+    /// Fails if it can never wait by a descriptor, before anything is done that could not be taken back.
+    pub(crate) fn may_wait(&mut self) -> Result<(), Failure> {
+        if self.readiness.is_none() {
+            match self.end.readiness() {
+                Ok(readiness) => self.readiness = Some(readiness),
+                Err(error @ ReadinessError::NotArmable) => return Err(error.into()),
+                // What else is wrong, the wait says: what was there before may still be taken.
+                Err(_) => {}
+            }
+        }
         Ok(())
     }
 

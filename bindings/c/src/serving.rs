@@ -329,6 +329,7 @@ pub unsafe extern "C" fn ringpost_responder_serve(
             unsafe { (Callback::new(service, context, None)?, handle::alone(responder)?) };
         let mut serve = |request: Request<'_>, response: &mut Response<'_>| callback.call(request, response);
         let Some(limit) = limit(timeout_ns) else { return ended(end.end.serve(serve)?) };
+        end.may_wait()?;
         let begun = Instant::now();
         loop {
             if let Some(reason) = end.end.serve_ready(&mut serve)? {
