@@ -11,7 +11,8 @@ use crate::handle::{self, Opaque};
 use crate::ready::Waits;
 use crate::server::path;
 use crate::text::{
-    RINGPOST_NAME_SIZE, bytes, fill, limit, long_limit, nothing_yet, place, read, ringpost_key, text,
+    RINGPOST_NAME_SIZE, bytes, fill, limit, long_limit, nothing_yet, place, read, reply_place, ringpost_key,
+    text,
 };
 
 /// A registered client. One thread may receive while another does everything else: ringpost_client_recv and
@@ -163,13 +164,9 @@ pub unsafe extern "C" fn ringpost_client_call(
 ) -> ringpost_status {
     run(|| {
         // SAFETY: the caller's promises.
-        let (mut caller, request, to, to_len) = unsafe {
-            let outs = (place(reply, "reply")?, place(reply_len, "reply_len")?);
-            (handle::alone(client)?, bytes(request, len)?, outs.0, outs.1)
-        };
-        let reply = caller.end.call_timeout(request, limit(timeout_ns))?.payload();
-        to.put(reply.as_ptr().cast());
-        to_len.put(reply.len());
+        let (to, mut caller, request) =
+            unsafe { (reply_place(reply, reply_len)?, handle::alone(client)?, bytes(request, len)?) };
+        to.put(caller.end.call_timeout(request, limit(timeout_ns))?.payload());
         Ok(())
     })
 }
@@ -206,15 +203,12 @@ pub unsafe extern "C" fn ringpost_client_response(
 ) -> ringpost_status {
     run(|| {
         // SAFETY: the caller's promises.
-        let (mut caller, to, to_len) =
-            unsafe { (handle::alone(client)?, place(reply, "reply")?, place(reply_len, "reply_len")?) };
+        let (mut caller, to) = unsafe { (handle::alone(client)?, reply_place(reply, reply_len)?) };
         let reply = match timeout_ns {
             0 => caller.end.try_response()?.ok_or_else(nothing_yet)?,
             _ => caller.end.response_timeout(limit(timeout_ns))?,
         };
-        let reply = reply.payload();
-        to.put(reply.as_ptr().cast());
-        to_len.put(reply.len());
+        to.put(reply.payload());
         Ok(())
     })
 }

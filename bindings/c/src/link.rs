@@ -9,7 +9,7 @@ use crate::closer::ringpost_closer;
 use crate::error::{ringpost_status, run};
 use crate::handle::{self, Opaque};
 use crate::ready::Waits;
-use crate::text::{bytes, limit, long_limit, nothing_yet, place, ringpost_peer, text};
+use crate::text::{bytes, limit, long_limit, nothing_yet, place, reply_place, ringpost_peer, text};
 
 /// The calling end of a link.
 pub struct ringpost_link {
@@ -65,13 +65,9 @@ pub unsafe extern "C" fn ringpost_link_call(
 ) -> ringpost_status {
     run(|| {
         // SAFETY: the caller's promises.
-        let (mut end, request, to, to_len) = unsafe {
-            let outs = (place(reply, "reply")?, place(reply_len, "reply_len")?);
-            (handle::alone(link)?, bytes(request, len)?, outs.0, outs.1)
-        };
-        let reply = end.end.call_timeout(request, limit(timeout_ns))?.payload();
-        to.put(reply.as_ptr().cast());
-        to_len.put(reply.len());
+        let (to, mut end, request) =
+            unsafe { (reply_place(reply, reply_len)?, handle::alone(link)?, bytes(request, len)?) };
+        to.put(end.end.call_timeout(request, limit(timeout_ns))?.payload());
         Ok(())
     })
 }
@@ -107,15 +103,12 @@ pub unsafe extern "C" fn ringpost_link_response(
 ) -> ringpost_status {
     run(|| {
         // SAFETY: the caller's promises.
-        let (mut end, to, to_len) =
-            unsafe { (handle::alone(link)?, place(reply, "reply")?, place(reply_len, "reply_len")?) };
+        let (mut end, to) = unsafe { (handle::alone(link)?, reply_place(reply, reply_len)?) };
         let reply = match timeout_ns {
             0 => end.end.try_response()?.ok_or_else(nothing_yet)?,
             _ => end.end.response_timeout(limit(timeout_ns))?,
         };
-        let reply = reply.payload();
-        to.put(reply.as_ptr().cast());
-        to_len.put(reply.len());
+        to.put(reply.payload());
         Ok(())
     })
 }

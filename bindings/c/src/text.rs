@@ -156,6 +156,29 @@ pub(crate) unsafe fn place<T>(out: *mut T, what: &str) -> Result<Place<T>, Failu
     Ok(Place(out))
 }
 
+/// Where a reply goes: its address and its length.
+pub(crate) struct ReplyPlace(Place<*const c_void>, Place<usize>);
+
+impl ReplyPlace {
+    #[inline]
+    pub(crate) fn put(self, reply: &[u8]) {
+        self.0.put(reply.as_ptr().cast());
+        self.1.put(reply.len());
+    }
+}
+
+/// # Safety
+///
+/// That of [`place`], for both pointers.
+#[inline]
+pub(crate) unsafe fn reply_place(
+    reply: *mut *const c_void,
+    reply_len: *mut usize,
+) -> Result<ReplyPlace, Failure> {
+    // SAFETY: the caller's promise.
+    Ok(unsafe { ReplyPlace(place(reply, "reply")?, place(reply_len, "reply_len")?) })
+}
+
 /// `None` is no limit.
 #[inline]
 pub(crate) fn limit(timeout_ns: i64) -> Option<Duration> {

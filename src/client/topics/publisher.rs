@@ -29,7 +29,8 @@ use crate::wire::{CloseReason, Peer, Topic, TopicError};
 /// | operation | waits for | at most |
 /// | --- | --- | --- |
 /// | [`send`](Self::send), [`grant`](Self::grant) | room, for reliable subscribers | their budget each |
-/// | [`send_timeout`](Self::send_timeout), [`grant_timeout`](Self::grant_timeout) | the same | the deadline, if any |
+/// | [`send_timeout`](Self::send_timeout) | the same | the deadline, if any |
+/// | [`grant_timeout`](Self::grant_timeout) | the same | the deadline, if any |
 /// | [`try_send`](Self::try_send) | nothing | |
 ///
 /// It belongs to its client: it goes on when the server dies, and is published anew when the client

@@ -32,7 +32,8 @@ use crate::wire::{Pattern, Peer, TopicError};
 /// | operation | waits for | at most |
 /// | --- | --- | --- |
 /// | [`recv`](Self::recv), [`recv_ref`](Self::recv_ref), [`iter`](Self::iter) | a sample | |
-/// | [`recv_timeout`](Self::recv_timeout), [`recv_ref_timeout`](Self::recv_ref_timeout) | a sample | the deadline, if any |
+/// | [`recv_timeout`](Self::recv_timeout) | a sample | the deadline, if any |
+/// | [`recv_ref_timeout`](Self::recv_ref_timeout) | a sample | the deadline, if any |
 /// | [`try_recv`](Self::try_recv), [`try_recv_ref`](Self::try_recv_ref) | nothing | |
 ///
 /// It belongs to its client: it goes on when the server dies, also when the client [registers
