@@ -23,5 +23,6 @@
     } while (0)
 
 #define MILLISECOND 1000000LL
+#define ENOUGH (20 * SECOND) /* the limit of what does not wait for long, also where the machine stops now and then */
 
 #endif

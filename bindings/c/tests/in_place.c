@@ -28,10 +28,10 @@ int main(int argc, char **argv) {
     void *data = NULL;
     size_t most, subscribers;
     EXPECT(RINGPOST_OK, ringpost_server_start(argv[1], NULL, NULL, NULL, NULL, &server));
-    EXPECT(RINGPOST_OK, ringpost_register(argv[1], "source", SECOND, &client));
-    EXPECT(RINGPOST_OK, ringpost_register(argv[1], "sink", SECOND, &other));
-    EXPECT(RINGPOST_OK, ringpost_publish(client, "frames", 4096, -1, false, SECOND, &publisher));
-    EXPECT(RINGPOST_OK, ringpost_subscribe(other, "frames", RINGPOST_LOSSY, 0, false, SECOND, &subscriber));
+    EXPECT(RINGPOST_OK, ringpost_register(argv[1], "source", ENOUGH, &client));
+    EXPECT(RINGPOST_OK, ringpost_register(argv[1], "sink", ENOUGH, &other));
+    EXPECT(RINGPOST_OK, ringpost_publish(client, "frames", 4096, -1, false, ENOUGH, &publisher));
+    EXPECT(RINGPOST_OK, ringpost_subscribe(other, "frames", RINGPOST_LOSSY, 0, false, ENOUGH, &subscriber));
 
     /* Nothing is open. */
     EXPECT(RINGPOST_NOTHING_OUTSTANDING, ringpost_publisher_commit(publisher, 0));
@@ -41,8 +41,8 @@ int main(int argc, char **argv) {
     EXPECT(RINGPOST_TIMED_OUT, ringpost_subscriber_view(subscriber, 0, &sample));
     EXPECT(RINGPOST_TIMED_OUT, ringpost_subscriber_view(subscriber, MILLISECOND, &sample));
     EXPECT(RINGPOST_OK, ringpost_publisher_limits(publisher, &most, &subscribers));
-    EXPECT(RINGPOST_TOO_LARGE, ringpost_publisher_grant(publisher, most + 1, SECOND, &data));
-    EXPECT(RINGPOST_NULL_POINTER, ringpost_publisher_grant(publisher, 5, SECOND, NULL));
+    EXPECT(RINGPOST_TOO_LARGE, ringpost_publisher_grant(publisher, most + 1, ENOUGH, &data));
+    EXPECT(RINGPOST_NULL_POINTER, ringpost_publisher_grant(publisher, 5, ENOUGH, NULL));
     EXPECT(RINGPOST_NULL_POINTER, ringpost_subscriber_view(subscriber, 0, NULL));
     CHECK(data == NULL);
 
@@ -50,16 +50,16 @@ int main(int argc, char **argv) {
     EXPECT(RINGPOST_OK, ringpost_publisher_grant(publisher, most, 0, &data));
     CHECK((uintptr_t)data % 8 == 0);
     memset(data, 'x', most);
-    EXPECT(RINGPOST_IN_USE, ringpost_publisher_grant(publisher, 5, SECOND, &data));
+    EXPECT(RINGPOST_IN_USE, ringpost_publisher_grant(publisher, 5, ENOUGH, &data));
     CHECK(strstr(ringpost_error_text(), "a grant or a view of the publisher is open") != NULL);
-    EXPECT(RINGPOST_IN_USE, ringpost_publisher_send(publisher, "x", 1, SECOND));
+    EXPECT(RINGPOST_IN_USE, ringpost_publisher_send(publisher, "x", 1, ENOUGH));
     EXPECT(RINGPOST_IN_USE, ringpost_publisher_limits(publisher, &most, &subscribers));
     EXPECT(RINGPOST_TOO_LARGE, ringpost_publisher_commit(publisher, most + 1));
     EXPECT(RINGPOST_OK, ringpost_publisher_abandon(publisher));
     EXPECT(RINGPOST_TIMED_OUT, ringpost_subscriber_recv(subscriber, 0, &sample));
 
     /* Committed by another thread, shorter than granted. */
-    EXPECT(RINGPOST_OK, ringpost_publisher_grant(publisher, 100, SECOND, &data));
+    EXPECT(RINGPOST_OK, ringpost_publisher_grant(publisher, 100, ENOUGH, &data));
     memcpy(data, "hello and more", 14);
     pthread_t thread;
     pthread_create(&thread, NULL, ends, NULL);
@@ -67,7 +67,7 @@ int main(int argc, char **argv) {
     EXPECT(RINGPOST_NOTHING_OUTSTANDING, ringpost_publisher_commit(publisher, 5));
 
     /* A view is open: nothing else goes on. */
-    EXPECT(RINGPOST_OK, ringpost_subscriber_view(subscriber, SECOND, &sample));
+    EXPECT(RINGPOST_OK, ringpost_subscriber_view(subscriber, ENOUGH, &sample));
     CHECK(sample.len == 5 && memcmp(sample.payload, "hello", 5) == 0 && (uintptr_t)sample.payload % 8 == 0);
     CHECK(strcmp(sample.topic, "frames") == 0 && strcmp(sample.publisher.name, "source") == 0);
     CHECK(sample.sequence == 1 && sample.missed == 0);
@@ -78,17 +78,17 @@ int main(int argc, char **argv) {
     EXPECT(RINGPOST_NOTHING_OUTSTANDING, ringpost_subscriber_release(subscriber));
 
     /* One that is overwritten says so, and ends all the same. */
-    EXPECT(RINGPOST_OK, ringpost_publisher_send(publisher, "old", 3, SECOND));
-    EXPECT(RINGPOST_OK, ringpost_subscriber_view(subscriber, SECOND, &sample));
+    EXPECT(RINGPOST_OK, ringpost_publisher_send(publisher, "old", 3, ENOUGH));
+    EXPECT(RINGPOST_OK, ringpost_subscriber_view(subscriber, ENOUGH, &sample));
     for (int i = 0; i < 1000; i++)
-        EXPECT(RINGPOST_OK, ringpost_publisher_send(publisher, "0123456789", 10, SECOND));
+        EXPECT(RINGPOST_OK, ringpost_publisher_send(publisher, "0123456789", 10, ENOUGH));
     EXPECT(RINGPOST_OVERRUN, ringpost_subscriber_check(subscriber));
     EXPECT(RINGPOST_OVERRUN, ringpost_subscriber_release(subscriber));
-    EXPECT(RINGPOST_OK, ringpost_subscriber_recv(subscriber, SECOND, &sample));
+    EXPECT(RINGPOST_OK, ringpost_subscriber_recv(subscriber, ENOUGH, &sample));
     CHECK(sample.len == 10 && sample.missed > 0);
 
     /* A forked child has no use of them, and what it frees is not its parent's. */
-    EXPECT(RINGPOST_OK, ringpost_publisher_grant(publisher, 100, SECOND, &data));
+    EXPECT(RINGPOST_OK, ringpost_publisher_grant(publisher, 100, ENOUGH, &data));
     memcpy(data, "parents", 7);
     pid_t child = fork();
     if (child == 0) {
@@ -103,14 +103,14 @@ int main(int argc, char **argv) {
     while (ringpost_subscriber_recv(subscriber, 0, &sample) == RINGPOST_OK)
         ;
     EXPECT(RINGPOST_OK, ringpost_publisher_commit(publisher, 7));
-    EXPECT(RINGPOST_OK, ringpost_subscriber_recv(subscriber, SECOND, &sample));
+    EXPECT(RINGPOST_OK, ringpost_subscriber_recv(subscriber, ENOUGH, &sample));
     CHECK(sample.len == 7 && memcmp(sample.payload, "parents", 7) == 0);
 
     /* A reliable subscriber holds its publisher up while it looks at a sample: the grant's time is over. */
-    EXPECT(RINGPOST_OK, ringpost_publish(client, "jobs", 4096, 60 * SECOND, false, SECOND, &second));
-    EXPECT(RINGPOST_OK, ringpost_subscribe(other, "jobs", RINGPOST_RELIABLE, 0, false, SECOND, &reliable));
-    EXPECT(RINGPOST_OK, ringpost_publisher_send(second, "job", 3, SECOND));
-    EXPECT(RINGPOST_OK, ringpost_subscriber_view(reliable, SECOND, &sample));
+    EXPECT(RINGPOST_OK, ringpost_publish(client, "jobs", 4096, 60 * SECOND, false, ENOUGH, &second));
+    EXPECT(RINGPOST_OK, ringpost_subscribe(other, "jobs", RINGPOST_RELIABLE, 0, false, ENOUGH, &reliable));
+    EXPECT(RINGPOST_OK, ringpost_publisher_send(second, "job", 3, ENOUGH));
+    EXPECT(RINGPOST_OK, ringpost_subscriber_view(reliable, ENOUGH, &sample));
     ringpost_status status;
     int sent = 1;
     while ((status = ringpost_publisher_send(second, "job", 3, 0)) == RINGPOST_OK)
@@ -125,10 +125,10 @@ int main(int argc, char **argv) {
     EXPECT(RINGPOST_OK, ringpost_publisher_abandon(second));
 
     /* Freed while they are open. */
-    EXPECT(RINGPOST_OK, ringpost_publisher_send(publisher, "last", 4, SECOND));
-    EXPECT(RINGPOST_OK, ringpost_subscriber_view(subscriber, SECOND, &sample));
+    EXPECT(RINGPOST_OK, ringpost_publisher_send(publisher, "last", 4, ENOUGH));
+    EXPECT(RINGPOST_OK, ringpost_subscriber_view(subscriber, ENOUGH, &sample));
     EXPECT(RINGPOST_OK, ringpost_subscriber_closer(reliable, &closer));
-    EXPECT(RINGPOST_OK, ringpost_publisher_grant(publisher, 100, SECOND, &data));
+    EXPECT(RINGPOST_OK, ringpost_publisher_grant(publisher, 100, ENOUGH, &data));
     EXPECT(RINGPOST_OK, ringpost_publisher_free(publisher));
     CHECK(memcmp(sample.payload, "last", 4) == 0); /* still mapped */
     EXPECT(RINGPOST_OK, ringpost_subscriber_free(subscriber));
@@ -140,11 +140,11 @@ int main(int argc, char **argv) {
     EXPECT(RINGPOST_DISCONNECTED, ringpost_subscriber_view(reliable, -1, &sample));
     EXPECT(RINGPOST_OK, ringpost_closer_free(closer));
     EXPECT(RINGPOST_OK, ringpost_subscriber_free(reliable));
-    EXPECT(RINGPOST_OK, ringpost_client_unregister(client, SECOND));
+    EXPECT(RINGPOST_OK, ringpost_client_unregister(client, ENOUGH));
     EXPECT(RINGPOST_DISCONNECTED, ringpost_publisher_grant(second, 3, -1, &data));
     EXPECT(RINGPOST_OK, ringpost_publisher_free(second));
     EXPECT(RINGPOST_OK, ringpost_client_free(other));
-    EXPECT(RINGPOST_OK, ringpost_server_stop(server, SECOND, NULL));
+    EXPECT(RINGPOST_OK, ringpost_server_stop(server, ENOUGH, NULL));
     puts("in place: as the header says");
     return 0;
 }

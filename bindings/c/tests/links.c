@@ -30,7 +30,7 @@ static void *caller(void *unused) {
     const void *reply;
     size_t len;
     (void)unused;
-    EXPECT(RINGPOST_OK, ringpost_register(path, "caller", SECOND, &client));
+    EXPECT(RINGPOST_OK, ringpost_register(path, "caller", ENOUGH, &client));
     EXPECT(RINGPOST_REFUSED, ringpost_connect(client, "server", false, -1, &link));
     CHECK(strstr(ringpost_error_text(), "not you") != NULL);
     EXPECT(RINGPOST_GONE, ringpost_connect(client, "server", false, -1, &link));
@@ -42,7 +42,7 @@ static void *caller(void *unused) {
     EXPECT(RINGPOST_OK, ringpost_link_call(link, NULL, 0, -1, &reply, &len));
     CHECK(len == 0);
     EXPECT(RINGPOST_OK, ringpost_link_free(link));
-    EXPECT(RINGPOST_OK, ringpost_client_unregister(client, SECOND));
+    EXPECT(RINGPOST_OK, ringpost_client_unregister(client, ENOUGH));
     return NULL;
 }
 
@@ -66,9 +66,9 @@ int main(int argc, char **argv) {
     ringpost_status status;
     CHECK(pipe(entered) == 0 && pipe(leave) == 0);
     EXPECT(RINGPOST_OK, ringpost_server_start(path, NULL, slow, &released, release, &server));
-    EXPECT(RINGPOST_OK, ringpost_register(path, "server", SECOND, &client));
-    EXPECT(RINGPOST_OK, ringpost_listen(client, SECOND, &listener));
-    EXPECT(RINGPOST_IN_USE, ringpost_listen(client, SECOND, &second));
+    EXPECT(RINGPOST_OK, ringpost_register(path, "server", ENOUGH, &client));
+    EXPECT(RINGPOST_OK, ringpost_listen(client, ENOUGH, &listener));
+    EXPECT(RINGPOST_IN_USE, ringpost_listen(client, ENOUGH, &second));
     EXPECT(RINGPOST_TIMED_OUT, ringpost_listener_accept(listener, 0, &incoming));
     EXPECT(RINGPOST_TIMED_OUT, ringpost_listener_accept(listener, MILLISECOND, &incoming));
 
@@ -86,7 +86,7 @@ int main(int argc, char **argv) {
     EXPECT(RINGPOST_OK, ringpost_incoming_free(incoming));
     EXPECT(RINGPOST_OK, ringpost_listener_accept(listener, -1, &incoming));
     EXPECT(RINGPOST_OK, ringpost_incoming_accept(incoming, false, &responder));
-    EXPECT(RINGPOST_INVALID_ARGUMENT, ringpost_responder_serve(responder, slow, NULL, SECOND));
+    EXPECT(RINGPOST_INVALID_ARGUMENT, ringpost_responder_serve(responder, slow, NULL, ENOUGH));
     EXPECT(RINGPOST_OK, ringpost_responder_free(responder));
     EXPECT(RINGPOST_OK, ringpost_listener_accept(listener, -1, &incoming));
     EXPECT(RINGPOST_OK, ringpost_incoming_accept(incoming, true, &responder));
@@ -110,8 +110,8 @@ int main(int argc, char **argv) {
     EXPECT(RINGPOST_NULL_POINTER, ringpost_listener_serve(listener, NULL, &served, release, &serving));
     EXPECT(RINGPOST_OK, ringpost_listener_serve(listener, slow, &served, release, &serving));
     EXPECT(RINGPOST_FREED_HANDLE, ringpost_listener_free(listener));
-    EXPECT(RINGPOST_OK, ringpost_register(path, "other", SECOND, &other));
-    EXPECT(RINGPOST_OK, ringpost_connect(other, "server", false, SECOND, &link));
+    EXPECT(RINGPOST_OK, ringpost_register(path, "other", ENOUGH, &other));
+    EXPECT(RINGPOST_OK, ringpost_connect(other, "server", false, ENOUGH, &link));
     EXPECT(RINGPOST_OK, ringpost_link_submit(link, "x", 1));
     drain(entered[0]);
     EXPECT(RINGPOST_TIMED_OUT, ringpost_serving_stop(serving, MILLISECOND));
@@ -123,7 +123,7 @@ int main(int argc, char **argv) {
     CHECK(served == 1);
 
     /* A closer ends the wait for links. */
-    EXPECT(RINGPOST_OK, ringpost_listen(client, SECOND, &listener));
+    EXPECT(RINGPOST_OK, ringpost_listen(client, ENOUGH, &listener));
     EXPECT(RINGPOST_OK, ringpost_listener_closer(listener, &closer));
     EXPECT(RINGPOST_OK, ringpost_closer_close(closer));
     EXPECT(RINGPOST_DISCONNECTED, ringpost_listener_accept(listener, -1, &incoming));

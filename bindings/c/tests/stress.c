@@ -57,7 +57,7 @@ static ringpost_status make(unsigned *state) {
     switch (next(state) % 5) {
     case 0:
         snprintf(name, sizeof name, "client %u", atomic_fetch_add(&names, 1));
-        if ((status = ringpost_register(path, name, 5 * SECOND, (ringpost_client **)&new)) == RINGPOST_OK)
+        if ((status = ringpost_register(path, name, ENOUGH, (ringpost_client **)&new)) == RINGPOST_OK)
             keep(state, CLIENT, new);
         return status;
     case 1:
@@ -144,8 +144,8 @@ int main(int argc, char **argv) {
     ringpost_listener *listener;
     ringpost_serving *serving;
     EXPECT(RINGPOST_OK, ringpost_server_start(path, NULL, echo, NULL, NULL, &server));
-    EXPECT(RINGPOST_OK, ringpost_register(path, "service", SECOND, &client));
-    EXPECT(RINGPOST_OK, ringpost_listen(client, SECOND, &listener));
+    EXPECT(RINGPOST_OK, ringpost_register(path, "service", ENOUGH, &client));
+    EXPECT(RINGPOST_OK, ringpost_listen(client, ENOUGH, &listener));
     EXPECT(RINGPOST_OK, ringpost_listener_serve(listener, echo, NULL, NULL, &serving));
 
     pthread_t threads[THREADS];
