@@ -126,8 +126,8 @@ class Ring:
 
 def wake(parked):
     fence()
-    if parked.value:
-        was, parked.value = parked.value, 0
+    if was := parked.value:
+        parked.value = 0
         if was == 1:
             libc.syscall(FUTEX, ctypes.byref(parked), FUTEX_WAKE, 1, None, None, 0)
 

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import threading
+import time
 
 from ringpost import Client, errors
 from words import escaped, pattern, unescaped
@@ -56,11 +57,23 @@ class Player:
         self.open, self.posts, self.finished = threading.Event(), 0, ""
         self.accepted, self.viewing = [], False
 
+    def await_its_turn(self):
+        """Until the thread has the link. `close` takes that away: who asks only then is not told `maybe`."""
+        while self.thread.is_alive():
+            try:
+                self.link.response(0)
+            except errors.TimedOut as busy:
+                if not busy.may_have_executed:
+                    return
+            time.sleep(0.001)
+
     def answer(self, line):
         operation, *words = line.split(" ")
         if operation == "start":
             self.thread = threading.Thread(target=self.keep_answer, args=[" ".join(words)])
             self.thread.start()
+            if words == ["link-response"]:
+                self.await_its_turn()
             return "started"
         if operation == "finish":
             self.thread.join()

@@ -6,6 +6,7 @@ use super::common::{LIMIT, Place, begin, eventually, finds_no_room, raw, slot_of
 use super::{Baseline, from_environment, shut_down, signal, start_client, start_server};
 use ringpost::{CallError, Client, Name, Observer, RecvError, RegisterError, SendError, WaitStrategy};
 use rustix::process::Signal;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 fn stop_time() -> Duration {
@@ -110,16 +111,24 @@ fn those_who_ask_a_stopped_server_are_answered_when_it_goes_on() {
     (0..150).for_each(register);
     // Longer than the time after which idle connections are closed.
     eventually("their time is over", || stopped.elapsed() > Duration::from_millis(2_500));
-    signal(&server, Signal::CONT);
-    // Wait for one more pass of the server.
-    super::registered(&place.path);
-    (150..200).for_each(register);
-    for (n, line) in lines.iter().enumerate() {
-        match raw::hear(line) {
-            raw::Heard::Reply { status: 0, descriptor: Some(_), .. } => {}
-            other => panic!("line {n} heard {other:?}"),
-        }
-    }
+    // Read at once: who leaves too many answers unread is refused after 2 s.
+    let (heard, first_heard) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let lines = &lines;
+        scope.spawn(move || {
+            for (n, line) in lines.iter().enumerate() {
+                match raw::hear(line) {
+                    raw::Heard::Reply { status: 0, descriptor: Some(_), .. } => {}
+                    other => panic!("line {n} heard {other:?}"),
+                }
+                let _ = heard.send(());
+            }
+        });
+        signal(&server, Signal::CONT);
+        // The server is in its first pass, or has made it.
+        first_heard.recv().unwrap();
+        (150..200).for_each(register);
+    });
     drop(lines);
     baseline.await_restored();
     assert_eq!(shut_down(server)["refused"], baseline.refused);

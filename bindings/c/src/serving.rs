@@ -279,8 +279,9 @@ pub unsafe extern "C" fn ringpost_serving_stop(
             serving.join();
         };
         end.end(ends, limit(timeout_ns))?;
-        drop(end);
-        // SAFETY: as above.
+        // SAFETY: nothing borrows it. Other threads find it in use until it is taken.
+        let _ = unsafe { end.lend() };
+        // SAFETY: the caller's promise.
         drop(unsafe { handle::take(serving)? });
         Ok(())
     })

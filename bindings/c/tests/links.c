@@ -41,6 +41,8 @@ static void *caller(void *unused) {
     EXPECT(RINGPOST_OK, ringpost_connect(client, "server", false, -1, &link));
     EXPECT(RINGPOST_OK, ringpost_link_call(link, NULL, 0, -1, &reply, &len));
     CHECK(len == 0);
+    char byte; /* The main thread has seen that the link goes on. */
+    CHECK(read(leave[0], &byte, 1) == 1);
     EXPECT(RINGPOST_OK, ringpost_link_free(link));
     EXPECT(RINGPOST_OK, ringpost_client_unregister(client, ENOUGH));
     return NULL;
@@ -65,7 +67,8 @@ int main(int argc, char **argv) {
     pthread_t thread;
     ringpost_status status;
     CHECK(pipe(entered) == 0 && pipe(leave) == 0);
-    EXPECT(RINGPOST_OK, ringpost_server_start(path, NULL, slow, &released, release, &server));
+    ringpost_server_options patient = {.size = sizeof patient, .grace_ns = 60 * SECOND};
+    EXPECT(RINGPOST_OK, ringpost_server_start(path, &patient, slow, &released, release, &server));
     EXPECT(RINGPOST_OK, ringpost_register(path, "server", ENOUGH, &client));
     EXPECT(RINGPOST_OK, ringpost_listen(client, ENOUGH, &listener));
     EXPECT(RINGPOST_IN_USE, ringpost_listen(client, ENOUGH, &second));
@@ -93,8 +96,9 @@ int main(int argc, char **argv) {
     EXPECT(RINGPOST_FREED_HANDLE, ringpost_incoming_peer(incoming, &peer));
     EXPECT(RINGPOST_OK, ringpost_responder_peer(responder, &peer));
     CHECK(strcmp(peer.name, "caller") == 0);
-    /* Until the caller ends the link, which it does only when it has been served. */
+    /* Until the caller ends the link, which it does only when it has been served and told to. */
     EXPECT(RINGPOST_TIMED_OUT, ringpost_responder_serve(responder, slow, NULL, 0));
+    CHECK(write(leave[1], "x", 1) == 1);
     while ((status = ringpost_responder_serve(responder, slow, NULL, MILLISECOND)) == RINGPOST_TIMED_OUT)
         ;
     EXPECT(RINGPOST_OK, status);

@@ -89,7 +89,8 @@ int main(int argc, char **argv) {
     /* No server, and a server twice. */
     EXPECT(RINGPOST_NO_SERVER, ringpost_register(path, "alice", ENOUGH, &client));
     CHECK(client == NULL && strstr(ringpost_error_text(), path) != NULL);
-    EXPECT(RINGPOST_OK, ringpost_server_start(path, NULL, failing, &released, release, &server));
+    ringpost_server_options patient = {.size = sizeof patient, .grace_ns = 60 * SECOND};
+    EXPECT(RINGPOST_OK, ringpost_server_start(path, &patient, failing, &released, release, &server));
     EXPECT(RINGPOST_IN_USE, ringpost_server_start(path, NULL, failing, &released, release, &second));
     CHECK(released == 1);
 

@@ -125,7 +125,8 @@ static void services() {
             if (what == "says") response.fail("as it says");
             response.write(request.peer().name);
             response.write(bytes::of(*only_moves));
-        });
+        },
+        {.grace = 60s});
     CHECK(there == 1);
     auto alice = client::open(path, "alice");
     const auto says = [&](std::string_view what, ringpost_status code, std::string_view text) {

@@ -51,6 +51,13 @@ static ringpost_status freed(ringpost_status status) {
     return status;
 }
 
+/* As `freed`, for what frees the handle also if it fails, unless there was none or it is in use. */
+static ringpost_status taken(ringpost_status status) {
+    if (status == RINGPOST_OK || status > RINGPOST_IN_USE)
+        frees++;
+    return status;
+}
+
 static ringpost_status drop(enum kind kind, void *handle) {
     switch (kind) {
     case CLIENT: return ringpost_client_free(handle);
@@ -101,7 +108,7 @@ static ringpost_status make(int64_t limit) {
     case 2: return MAKE(LISTENER, listener, ringpost_listen(any(CLIENT), limit, &listener));
     case 3: return freed(MAKE(SERVING, serving, ringpost_listener_serve(any(LISTENER), echo, NULL, NULL, &serving)));
     case 4: return MAKE(INCOMING, incoming, ringpost_listener_accept(any(LISTENER), limit, &incoming));
-    case 5: return freed(MAKE(RESPONDER, responder, ringpost_incoming_accept(any(INCOMING), arms, &responder)));
+    case 5: return taken(MAKE(RESPONDER, responder, ringpost_incoming_accept(any(INCOMING), arms, &responder)));
     case 6:
         return MAKE(PUBLISHER, publisher,
                     ringpost_publish(any(CLIENT), "t/a", below(2) * 8192, (int64_t)below(3) - 1, arms, limit, &publisher));
@@ -114,7 +121,7 @@ static ringpost_status make(int64_t limit) {
 
 static ringpost_status end(int64_t limit) {
     switch (below(20)) {
-    case 0: return freed(ringpost_client_unregister(any(CLIENT), limit));
+    case 0: return taken(ringpost_client_unregister(any(CLIENT), limit));
     case 1: return freed(ringpost_client_free(any(CLIENT)));
     case 2: return freed(ringpost_closer_free(any(CLOSER)));
     case 3: return freed(ringpost_link_free(any(LINK)));

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define THREADS 4
 #define ROUNDS 3000
@@ -139,6 +140,11 @@ int main(int argc, char **argv) {
     if (argc != 2)
         return 2;
     path = argv[1];
+    struct rlimit files; /* Each pair of a publisher and a subscriber has a descriptor. */
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
     ringpost_server *server;
     ringpost_client *client;
     ringpost_listener *listener;

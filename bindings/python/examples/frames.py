@@ -18,8 +18,8 @@ SIZE = HEIGHT * WIDTH
 
 def camera(path: str) -> None:
     with ringpost.Client("camera", path) as client:
-        # A sample takes at most a quarter of the ring. It waits a second for a viewer that makes no room.
-        with client.publish("frames", ring_size=1 << 24, reliable=1.0) as frames:
+        # A sample takes at most a quarter of the ring. It waits half a minute for a viewer that makes no room.
+        with client.publish("frames", ring_size=1 << 24, reliable=30.0) as frames:
             for number in range(10):
                 with frames.grant(SIZE) as grant:
                     frame = np.frombuffer(grant, np.uint8).reshape(HEIGHT, WIDTH)

@@ -77,9 +77,11 @@ impl<T: Send> Turn<T> {
 
     /// Takes the end out. Ends the waits of other threads if there are any.
     pub fn take(&self, py: Python<'_>) -> PyResult<Option<T>> {
-        if self.end.is_locked() {
-            self.closer.close();
+        // In one step: another thread may take the turn behind a mere look.
+        if let Some(mut end) = self.end.try_lock() {
+            return Ok(end.take());
         }
+        self.closer.close();
         self.take_in_turn(py)
     }
 

@@ -34,13 +34,13 @@ def server(path):
 
 @pytest.fixture
 def alice(path, server):
-    with ringpost.Client("alice", path) as client:
+    with ringpost.Client("alice", path, timeout=PATIENCE) as client:
         yield client
 
 
 @pytest.fixture
 def bob(path, server):
-    with ringpost.Client("bob", path) as client:
+    with ringpost.Client("bob", path, timeout=PATIENCE) as client:
         yield client
 
 

@@ -354,6 +354,8 @@ def test_a_reliable_publisher_waits_for_room(run, path, server):
         async with aio.Client("alice", path) as alice, aio.Client("bob", path) as bob:
             jobs = bob.subscribe("jobs", policy="reliable")
             async with alice.publish("jobs", reliable=PATIENCE, ring_size=4096) as publisher:
+                while publisher.publisher.subscribers == 0:
+                    await asyncio.sleep(0.001)
 
                 async def publish():
                     for number in range(1000):

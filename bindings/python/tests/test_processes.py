@@ -135,7 +135,7 @@ def service(request, peer):
     return request
 
 with ringpost.Server(sys.argv[1], service) as server, ringpost.Client("bob", sys.argv[1]) as bob:
-    with bob.serve(service), ringpost.Client("alice", sys.argv[1], timeout=1) as alice:
+    with bob.serve(service), ringpost.Client("alice", sys.argv[1], timeout={PATIENCE}) as alice:
         print("ready", flush=True)
         try:
             {wait}

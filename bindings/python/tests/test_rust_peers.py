@@ -94,6 +94,7 @@ def test_topics_both_ways(path, rust_server, ringpost):
         assert samples[0].publisher.name == "bob" and samples[0].topic == "prices/AAPL"
 
         subscribed = ringpost("subscribe", "--as", "carol", "--count", 1, "--json", "news/*")
+        assert "registered" in subscribed.stdout.readline()  # the subscription is in force
         with alice.publish("news/today") as news:
             eventually(lambda: news.subscribers == 1)
             news.send(b"it rains")

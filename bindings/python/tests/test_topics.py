@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from conftest import eventually
 from ringpost import Client, errors
 
 PATIENCE = 30
@@ -70,6 +71,7 @@ def test_a_waiting_subscriber_gets_large_samples(alice, bob):
 def test_a_reliable_subscriber_that_stalls_is_evicted(alice, bob):
     subscriber = bob.subscribe("settings", policy="reliable")
     publisher = alice.publish("settings", ring_size=4096, reliable=0.05)
+    eventually(lambda: publisher.subscribers == 1)
     for _ in range(100):
         publisher.send(b"x" * 100, timeout=PATIENCE)
     assert [peer.name for peer in publisher.evictions()] == ["bob"]

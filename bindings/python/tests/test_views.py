@@ -9,6 +9,7 @@ import threading
 import weakref
 
 import pytest
+from conftest import eventually
 from ringpost import Client, errors
 
 PATIENCE = 30
@@ -169,6 +170,7 @@ def test_an_exception_goes_on_while_memory_is_seen(frames):
 def test_a_reliable_sample_is_not_overwritten(alice, bob):
     subscriber = bob.subscribe("frames", policy="reliable")
     publisher = alice.publish("frames", ring_size=1 << 14, reliable=PATIENCE)
+    eventually(lambda: publisher.subscribers == 1)
     publisher.send(b"x" * 1000)
     with subscriber.view(timeout=PATIENCE) as view:
         with pytest.raises(errors.Full):
