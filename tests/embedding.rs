@@ -230,9 +230,10 @@ fn an_operator_s_choice_of_cpus_lasts() {
         }
         if wanted != allowed {
             each(&|thread| {
-                if let Ok(found) = sched_getaffinity(Some(thread)) {
-                    assert!(found == wanted, "thread {thread:?} in round {round}");
-                }
+                // One that is just moving itself finds the operator's choice a moment later.
+                eventually(&format!("thread {thread:?} has its CPUs in round {round}"), || {
+                    !sched_getaffinity(Some(thread)).is_ok_and(|found| found != wanted)
+                });
             });
         }
     }
@@ -413,7 +414,7 @@ fn become_a_daemon_as_a_server(stage: &Stage) {
     stopper.shutdown();
     are_untouched(&taken);
     assert!(summary.cut_off && !summary.failed, "{summary:?}");
-    assert!(library_threads().iter().all(|(name, _)| name == "rp-watcher"));
+    eventually("its threads are gone", || library_threads().iter().all(|(name, _)| name == "rp-watcher"));
     say(format_args!("summary registered={} abandoned={}", summary.registered, summary.abandoned));
 }
 
@@ -444,7 +445,10 @@ fn a_server_whose_process_closes_all_descriptors_ends_and_says_so() {
         if stopping {
             server.tell("open");
         }
-        assert_eq!(server.hear("summary"), "registered=1 abandoned=0");
+        let summary = server.hear("summary");
+        // The server waits for a second for a service that is at work. On a busy machine it may take longer.
+        let is_late = stopping && summary == "registered=1 abandoned=1";
+        assert!(is_late || summary == "registered=1 abandoned=0", "{summary}");
         assert!(server.end().success());
         assert!(place.is_clean());
         Server::builder(path).start().unwrap();

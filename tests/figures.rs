@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::proc::raise_descriptor_limit;
 use common::raw::{Heard, RawClient, Ring, VERSION, datagram, dial, hear, say};
 use common::role::{self, Role, setting};
 use common::users::{is_root, leave_root};
@@ -220,13 +221,13 @@ fn durations_are_measured_from_an_operators_look_until_ten_seconds_after_the_las
     assert!(first.stamped && stamps(&raw) > 0);
     assert_eq!(client(&first, "alice").service, Histogram::default(), "nothing was measured before");
     calls();
+    let looked = Instant::now();
     let second = look(bus.path());
     let measured = &client(&second, "alice").service;
     assert!((1..=50).contains(&measured.count()), "{measured:?}");
     assert!(measured.percentile(100.0).unwrap() < LIMIT);
     let newcomer = RawClient::register(bus.path(), "newcomer");
     assert!(stamps(&newcomer) > 0, "who comes later measures, too");
-    let looked = Instant::now();
     let observer = Observer::connect(bus.path()).unwrap();
     eventually("it ends", || {
         observer.list().unwrap(); // which is no look
@@ -377,6 +378,7 @@ fn a_server_that_ends_leaves_nobody_waiting_for_figures() {
 
 #[test]
 fn a_full_house_comes_in_pages() {
+    raise_descriptor_limit();
     let bus = Bus::with(|builder| builder.max_clients(600).ring_size(4096));
     let clients: Vec<Client> = (0..600).map(|number| bus.client(&format!("client {number}"))).collect();
     let figures = look(bus.path());

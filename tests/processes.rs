@@ -4,7 +4,7 @@
 mod common;
 
 use common::payload::{Random, content};
-use common::proc::{Holdings, is_asleep};
+use common::proc::{Holdings, is_asleep, worker_is_gone};
 use common::role::{self, Role, Stage, numbers, say, setting};
 use common::server::{self, shut_down, start_server};
 use common::traffic::{self, Plan};
@@ -141,19 +141,19 @@ fn wait_until_the_end(stage: &Stage) {
     if let Some(to) = to {
         while client.try_send(to, b"x").is_ok() {}
     }
+    if mode == "response" {
+        for request in [&b"one"[..], b"two", b"hang", b"three"] {
+            client.caller().submit(request).unwrap();
+        }
+        assert_eq!(client.caller().response().unwrap(), b"one");
+        assert_eq!(client.caller().response().unwrap(), b"two");
+    }
     say("waiting");
     let end = match mode.as_str() {
         "recv" => format!("{:?}", client.recv().unwrap_err()),
         "recv_timeout" => format!("{:?}", client.recv_timeout(LIMIT).unwrap_err()),
         "call" => format!("{:?}", client.call(b"hang").unwrap_err()),
-        "response" => {
-            for request in [&b"one"[..], b"two", b"hang", b"three"] {
-                client.caller().submit(request).unwrap();
-            }
-            assert_eq!(client.caller().response().unwrap(), b"one");
-            assert_eq!(client.caller().response().unwrap(), b"two");
-            format!("{:?}", client.caller().response().unwrap_err())
-        }
+        "response" => format!("{:?}", client.caller().response().unwrap_err()),
         "submit" => {
             client.caller().submit(b"hang").unwrap();
             loop {
@@ -208,7 +208,9 @@ fn hundred_guests() {
     let server = Server::builder(&place.path).max_clients(100).start().unwrap();
     // The watcher starts with the first client and stays.
     Client::register(&place.path, "first").unwrap().call(b"x").unwrap();
-    eventually("only the server, the watcher and we are here", || Holdings::now().channels == 0);
+    eventually("only the server, the watcher and we are here", || {
+        Holdings::now().channels == 0 && worker_is_gone("first")
+    });
     let mut baseline = Holdings::now();
     eventually("it is quiet", || std::mem::replace(&mut baseline, Holdings::now()) == Holdings::now());
     for round in 0..3 {

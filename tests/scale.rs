@@ -5,7 +5,7 @@
 mod common;
 
 use common::payload::content;
-use common::proc::{Holdings, mappings, raise_descriptor_limit};
+use common::proc::{Holdings, mappings, raise_descriptor_limit, threads};
 use common::role::{self, Role, Stage, say, setting};
 use common::server::{self, shut_down, start_server};
 use common::traffic::{self, Plan};
@@ -127,7 +127,8 @@ fn a_thousand_clients_come_and_go_and_leave_nothing_behind() {
     let pid = server.pid();
     let holdings = || Holdings::of(&pid.to_string());
     Client::register(&place.path, "first").unwrap().call(b"x").unwrap();
-    eventually("the first has left", || holdings().channels == 0);
+    let has_first = || threads(&pid.to_string()).iter().any(|(name, _)| name == "rp-first");
+    eventually("the first has left", || holdings().channels == 0 && !has_first());
     let mut baseline = holdings();
     eventually("it is quiet", || std::mem::replace(&mut baseline, holdings()) == holdings());
     let mut after = Vec::new();
@@ -169,8 +170,9 @@ fn a_thousand_clients_come_and_go_and_leave_nothing_behind() {
         }
         eventually("all is as before", || registered(&place.path) == 0 && holdings() == baseline);
         after.push(mappings(pid));
-        // The allocator and the cache of thread stacks keep some mappings; no later round may add more.
-        let spare = 16;
+        // The allocator and the cache of thread stacks keep some mappings; how many depends on how many
+        // threads run at once. No later round may add one for each client.
+        let spare = 16 + count as usize / 10;
         assert!(after[round] <= after[0] + spare, "mappings after each round: {after:?}");
     }
     let sums = shut_down(server);

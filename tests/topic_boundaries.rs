@@ -396,6 +396,8 @@ fn a_topic_for_some_users_is_not_given_to_others() {
             assert_eq!(all_topics(path).len(), 2, "it was not ended");
             asker.tell("end");
             asker.end();
+            let is_gone = || bus.server.clients().unwrap().iter().all(|client| client.name != "asker");
+            eventually("the server knows that it has ended", is_gone);
             if !published_first {
                 topics.drain(..).for_each(|topic| drop(publisher.leave_topic(path, topic.id).unwrap()));
             }

@@ -232,9 +232,17 @@ mod tests {
 
     /// Lets the consumer sleep until the producer has sent.
     fn wake(producer: &mut Producer, consumer: &mut Consumer) {
+        let (tell, told) = std::sync::mpsc::channel();
         thread::scope(|scope| {
-            let sleeper = scope.spawn(|| consumer.recv(&mut Vec::new()).unwrap());
-            while !producer.consumer_looks_parked() {
+            let sleeper = scope.spawn(move || {
+                tell.send(rustix::thread::gettid().as_raw_nonzero()).unwrap();
+                consumer.recv(&mut Vec::new()).unwrap()
+            });
+            let stat = format!("/proc/self/task/{}/stat", told.recv().unwrap());
+            // Who has parked looks once more before it sleeps.
+            while !producer.consumer_looks_parked()
+                || !std::fs::read_to_string(&stat).unwrap().contains(") S ")
+            {
                 thread::yield_now();
             }
             producer.send(b"block").unwrap();

@@ -41,7 +41,7 @@ pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// # use ringpost::Server;
 /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
 /// # let _server = Server::builder(&path).start()?;
-/// let settings = Client::builder(&path).wait(WaitStrategy::Park).timeout(Duration::from_secs(1));
+/// let settings = Client::builder(&path).wait(WaitStrategy::Park).timeout(Duration::from_secs(30));
 /// let alice = settings.register("alice")?; // a builder can be used again
 /// let bob = settings.register("bob")?;
 /// assert_ne!(alice.key(), bob.key());

@@ -81,8 +81,8 @@ impl Caller {
     /// use std::time::Duration;
     ///
     /// # let (_bus, mut client) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/one.rs"));
-    /// client.caller().set_timeout(Duration::from_millis(300));
-    /// client.caller().ping()?; // for 300 ms at most
+    /// client.caller().set_timeout(Duration::from_secs(30));
+    /// client.caller().ping()?; // for 30 s at most
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn set_timeout(&mut self, timeout: Duration) {

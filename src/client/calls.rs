@@ -36,19 +36,23 @@ impl Caller {
     /// use ringpost::{CallError, Client, Request, Response, Server};
     /// use std::time::{Duration, Instant};
     ///
+    /// # use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    /// # static GIVEN_UP: AtomicBool = AtomicBool::new(false);
     /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let _server = Server::builder(&path)
     ///     .service(|request: Request<'_>, response: &mut Response<'_>| {
     ///         if request.payload() == b"slow" {
     ///             std::thread::sleep(Duration::from_millis(50));
+    /// #           while !GIVEN_UP.load(Relaxed) { std::thread::yield_now(); }
     ///         }
     ///         response.write(request.payload())
     ///     })
     ///     .start()?;
     /// let mut client = Client::register(&path, "alice")?;
     /// let late = client.call_timeout(b"slow", Duration::from_millis(5));
+    /// # GIVEN_UP.store(true, Relaxed);
     /// assert_eq!(late.unwrap_err(), CallError::TimedOut);
-    /// let deadline = Instant::now() + Duration::from_secs(5); // one for several operations
+    /// let deadline = Instant::now() + Duration::from_secs(30); // one for several operations
     /// assert_eq!(client.call_timeout(b"quick", deadline)?, b"quick");
     /// assert_eq!(client.call_timeout(b"again", deadline)?, b"again");
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -97,7 +97,7 @@ impl Observer {
     ///
     /// # let path = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/path.rs"));
     /// let _server = Server::builder(&path).start()?;
-    /// let observer = Observer::connect_timeout(&path, Duration::from_secs(1))?;
+    /// let observer = Observer::connect_timeout(&path, Duration::from_secs(30))?;
     /// assert!(observer.list()?.is_empty());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

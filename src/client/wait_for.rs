@@ -42,7 +42,7 @@ impl Caller {
     /// #     include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/one.rs"));
     /// let path = path.to_path_buf();
     /// let later = std::thread::spawn(move || Client::register(path, "bob"));
-    /// let bob = alice.wait_for("bob", Duration::from_secs(5))?;
+    /// let bob = alice.wait_for("bob", Duration::from_secs(30))?;
     /// assert_eq!(later.join().unwrap()?.key(), bob);
     /// assert!(alice.wait_for("carol", Duration::from_millis(5)).unwrap_err().is_timeout());
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -247,6 +247,8 @@ fn a_reader_that_stalls_is_evicted_told_and_banned() {
     (0..500).for_each(|number| writer.send(&numbered(number, 8), Deadline::NEVER).unwrap());
     assert_eq!(stage.audience.take_evictions(), [Gone { peer: peer(70_001), why: State::Stalled }]);
     assert!(stage.audience.take_evictions().is_empty() && stage.audience.count() == 0);
+    let banned = stage.reader(Start::Now, Policy::Reliable);
+    assert_eq!(banned.state(), State::Refused);
     let mut sample = Vec::new();
     let fault = loop {
         match reader.try_take(&mut sample) {
@@ -256,8 +258,6 @@ fn a_reader_that_stalls_is_evicted_told_and_banned() {
         }
     };
     assert_eq!(fault, Fault::GivenUp(State::Stalled));
-    let banned = stage.reader(Start::Now, Policy::Reliable);
-    assert_eq!(banned.state(), State::Refused);
     assert_eq!(stage.reader_of(Start::Now, Policy::Reliable, 70_002).state(), State::Attached);
     assert_eq!(stage.reader(Start::Now, Policy::Lossy).state(), State::Attached);
 }

@@ -18,6 +18,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::sync::PoisonError;
+use std::time::Instant;
 
 /// The limit of unread answers to one user.
 const MOST: usize = 64;
@@ -34,6 +35,18 @@ fn ask(bus: &Bus, name: &str) -> OwnedFd {
 fn await_answer(line: &OwnedFd) {
     let limit = Timespec { tv_sec: LIMIT.as_secs() as i64, tv_nsec: 0 };
     assert_eq!(poll(&mut [PollFd::new(line, PollFlags::IN)], Some(&limit)), Ok(1));
+}
+
+/// Waits until this client is served. On a busy machine it may have waited for too long, and asks again.
+fn is_served(bus: &Bus, name: &str, mut line: OwnedFd) -> OwnedFd {
+    let until = Instant::now() + LIMIT;
+    loop {
+        match hear(&line) {
+            Heard::Reply { status: 0, .. } => return line,
+            Heard::Reply { status: 9, .. } if Instant::now() < until => line = ask(bus, name),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
 }
 
 #[test]
@@ -58,11 +71,11 @@ fn unread_answers_are_few_whatever_became_of_their_clients() {
     // After one answer was read, the next client is served.
     let waiting = ask(&bus, "waiting");
     assert!(matches!(hear(&unread[0]), Heard::Reply { status: 0, descriptor: Some(_), .. }));
-    assert!(matches!(hear(&waiting), Heard::Reply { status: 0, .. }));
+    let _served = is_served(&bus, "waiting", waiting);
     // After one client closed its connection, another one is served.
     let waiting = ask(&bus, "waiting too");
     drop(unread);
-    assert!(matches!(hear(&waiting), Heard::Reply { status: 0, .. }));
+    let _served_too = is_served(&bus, "waiting too", waiting);
     for n in 0..20 {
         Client::register(bus.path(), format!("honest {n}")).unwrap();
     }

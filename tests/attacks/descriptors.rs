@@ -35,6 +35,9 @@ const LINGER: Duration = Duration::from_secs(600);
 
 const FILE: u64 = 256 << 20;
 
+/// How long a server waits for a question.
+const GREETING: Duration = Duration::from_secs(2);
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
     Lingering,
@@ -113,6 +116,7 @@ fn attack_once(path: &Path, position: &str, kind: Kind) -> (Sent, OwnedFd) {
     let TestDescriptor { descriptor, other_end } = kind.make();
     let say_with = |line: &OwnedFd, bytes: &[u8]| try_say_with(line, bytes, &[&descriptor]);
     let server = datagram(VERSION, SERVER, b"");
+    let began = Instant::now();
     let answered = || {
         let line = dial(path);
         tell(&line, &server);
@@ -172,6 +176,11 @@ fn attack_once(path: &Path, position: &str, kind: Kind) -> (Sent, OwnedFd) {
         Ok(_) | Err(Errno::PERM) => {}
         // The server may have closed the connection already: this case has a race.
         Err(Errno::PIPE | Errno::CONNRESET) if position == "in the second datagram" => {}
+        // This process was held up, and the server took it for one that says nothing.
+        Err(Errno::PIPE | Errno::CONNRESET) if began.elapsed() >= GREETING => {
+            drop(other_end);
+            return attack_once(path, position, kind);
+        }
         Err(errno) => panic!("{position}: {errno}"),
     }
     let sent = Sent { taken: sent.is_ok(), _line: line, other_end };

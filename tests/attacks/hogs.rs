@@ -6,7 +6,7 @@ use crate::ALONE;
 use crate::common::raw::{Heard, SERVER, VERSION, datagram, dial, hear};
 use crate::common::role::{Role, Stage, say, setting};
 use crate::common::users::{is_root, leave_root};
-use crate::common::{Bus, Place};
+use crate::common::{Bus, Place, eventually};
 use ringpost::{Client, Observer, Quotas, RegisterError, Server};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
@@ -103,6 +103,11 @@ fn a_user_that_takes_all_it_can_takes_its_quota() {
         ("silent", 30, "--quota asking=N"),
         ("observe", 30, "--quota asking=N"),
     ] {
+        // What it closed before is closed here, too.
+        eventually("it has no connection", || {
+            let users = bus.server.figures().unwrap().server.users;
+            users.iter().all(|user| user.uid != OTHER || user.asking == 0)
+        });
         hog.tell(what);
         let said = hog.hear("");
         let (count, why) = said.split_once(' ').unwrap();

@@ -11,8 +11,8 @@ mod ready;
 mod tables;
 mod topics;
 
-use common::Place;
 use common::program::{BENCH, Program, command};
+use common::{LIMIT, Place};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
 use serde_json::Value;
 use std::os::unix::process::CommandExt;
@@ -329,7 +329,7 @@ fn the_report_has_every_part() {
     let entries = r#"{"entries": [{"peer": "a <peer>", "kind": "spinning", "size": 64, "summary": {"median": 9000.0, "p99": 10000.0}}]}"#;
     std::fs::write(&peers, entries).unwrap();
     let arguments = ["report", "--quick", "--out", out.to_str().unwrap(), "--peers", peers.to_str().unwrap()];
-    let ended = Program::spawn(&mut bench(&place, &arguments)).end();
+    let ended = Program::spawn(&mut bench(&place, &arguments)).end_within(LIMIT * 5);
     let errors = ended.stderr;
     assert_eq!(ended.status, Some(0), "{errors}");
     assert_eq!(ended.stdout, format!("{}\n", out.join("report.html").display()).into_bytes());
@@ -412,7 +412,7 @@ fn a_report_of_some_keeps_what_an_earlier_one_has_of_the_others() {
         "--earlier",
         tables::MEASURED,
     ];
-    let ended = Program::spawn(&mut bench(&place, &arguments)).end();
+    let ended = Program::spawn(&mut bench(&place, &arguments)).end_within(LIMIT * 5);
     assert_eq!(ended.status, Some(0), "{}", ended.stderr);
     let read =
         |path: &std::path::Path| -> Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };

@@ -115,13 +115,15 @@ impl ChaosClient {
         self.history.wait_for_gate(gate);
     }
 
-    /// What the process holds. Gives the watcher, and a thread that was joined, a second to release the last
-    /// things.
+    /// What the process holds. Gives the watcher, and a thread that was joined, five seconds to release the
+    /// last things.
     fn holdings_at_rest(&self) -> Holdings {
-        let until = Instant::now() + Duration::from_secs(1);
+        let until = Instant::now() + Duration::from_secs(5);
         loop {
+            // Before the look: this process may be held up between the two.
+            let late = Instant::now() >= until;
             let held = Holdings::of(std::process::id()).unwrap_or_default();
-            if held.channels == 0 && within(&held, &self.at_first) || Instant::now() >= until {
+            if held.channels == 0 && within(&held, &self.at_first) || late {
                 return held;
             }
             std::thread::sleep(Duration::from_micros(200));

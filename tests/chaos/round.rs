@@ -327,8 +327,15 @@ impl Chaos {
 
     /// Who was told that the process at the other end of a link had died must be right.
     fn check_bereaved(&mut self, due: &mut Due) -> Done {
-        // Those that have died are noticed here at the latest.
+        // Those that have died are noticed here at the latest. A link is told of it a moment before the dead
+        // process can be waited for.
         self.tick(due)?;
+        let noticed = self.until(due, "the dead are dead", Duration::ZERO, |chaos| {
+            Ok(chaos.watch.bereaved.iter().all(|(_, pid)| chaos.dead.contains(pid)))
+        });
+        if let Err(broken @ (Broken::Promise(_) | Broken::Failure(_))) = noticed {
+            return Err(broken);
+        }
         match self.watch.bereaved.drain(..).find(|(_, pid)| !self.dead.contains(pid)) {
             None => Ok(()),
             Some((who, pid)) => Err(Broken::Promise(format!(

@@ -74,7 +74,7 @@ fn without_any_delay_deadlines_hold_and_attempts_are_few() {
         assert_eq!(client.recv(), Err(RecvError::Disconnected(CloseReason::Shutdown)));
         let began = Instant::now();
         let (end, client) = begin(move || {
-            let end = client.call_timeout(b"x", Duration::from_millis(300)).map(|reply| reply.to_vec());
+            let end = client.call_timeout(b"x", Duration::from_secs(2)).map(|reply| reply.to_vec());
             (end, client)
         })
         .end_within("a call with a deadline", Duration::from_secs(20));

@@ -1,12 +1,13 @@
 //! Endings: unregister, drop, close handle, shutdown. What was committed comes first, then the reason.
 
 use crate::common::proc::worker_sleeps;
-use crate::common::raw::{PING, RawClient, SEND};
+use crate::common::raw::{LINE, PING, RawClient, Ring, SEND};
 use crate::common::{Bus, Gate, LIMIT, Place, begin, eventually, within_limit};
 use ringpost::{
     CallError, Client, CloseReason, ListenError, RecvError, Request, Response, SendError, Server, StartError,
 };
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 fn gated(
     gate: &Gate,
@@ -64,7 +65,7 @@ fn what_was_committed_is_received_after_shutdown() {
 fn shutdown_answers_what_was_committed() {
     for ring_size in [4096, 8192, 65536] {
         let gate = Gate::default();
-        let bus = Bus::with(|b| b.ring_size(ring_size).service(gated(&gate)));
+        let bus = Bus::with(|b| b.ring_size(ring_size).grace(LIMIT).service(gated(&gate)));
         let mut client = bus.client("alice");
         client.caller().submit(b"first").unwrap();
         gate.wait_for(1);
@@ -124,6 +125,8 @@ fn shutdown_does_not_wait_for_a_client_that_does_not_read() {
     for _ in 0..24 {
         deaf.request(PING, 0, &[]);
     }
+    let last = deaf.record(Ring::Response, 62 * LINE);
+    eventually("as many are answered as fit", || last.load(Ordering::Acquire) != 0);
     let Bus { server, place } = bus;
     let summary = within_limit("the shutdown", move || server.join_after_shutdown());
     assert_eq!(summary.abandoned, 0);
@@ -225,13 +228,23 @@ fn the_closer_ends_the_registration() {
     drop(bob);
 }
 
+/// A client under the name of one that was dropped: a drop waits for the server for a second at most.
+fn next_of(bus: &Bus, name: &str) -> Client {
+    let mut next = None;
+    eventually("the name is free", || {
+        next = Client::register(bus.path(), name).ok();
+        next.is_some()
+    });
+    next.unwrap()
+}
+
 /// A closed caller that is dropped leaves nothing behind even if its other half is kept.
 #[test]
 fn a_kept_inbox_does_not_keep_the_name() {
     let bus = Bus::start();
     let (caller, mut inbox) = bus.client("bob").split();
     drop(caller);
-    let again = bus.client("bob");
+    let again = next_of(&bus, "bob");
     assert_eq!(inbox.recv(), Err(RecvError::Disconnected(CloseReason::Unregistered)));
     let (caller, _kept) = again.split();
     caller.closer().close();
@@ -243,10 +256,15 @@ fn a_kept_inbox_does_not_keep_the_name() {
 fn dropping_unregisters() {
     let bus = Bus::with(|b| b.max_clients(1));
     for _ in 0..100 {
-        // No waiting: when the drop has returned, name and slot are free.
+        // No waiting: when the drop has returned, name and slot are free. On a busy machine it may have
+        // waited for that in vain, as long as it does.
         let mut client = bus.client("alice");
         client.caller().ping().unwrap();
+        let began = Instant::now();
         drop(client);
+        if began.elapsed() >= Duration::from_secs(1) {
+            eventually("name and slot are free", || bus.server.info().clients == 0);
+        }
     }
     for _ in 0..1000 {
         bus.client("alice").unregister().unwrap();
@@ -273,6 +291,7 @@ fn unregistering_has_a_time_limit() {
     let mut client = bus.client("alice");
     client.caller().submit(b"x").unwrap();
     gate.wait_for(1);
+    client.caller().set_timeout(Duration::from_secs(1));
     assert_eq!(client.unregister(), Err(CallError::TimedOut));
     eventually("the name is free though the service hangs", || Client::register(bus.path(), "alice").is_ok());
     gate.open();
@@ -287,7 +306,7 @@ fn a_closer_outlives_its_client() {
         let client = bus.client("alice");
         let handle = client.closer();
         drop(client);
-        let mut next = bus.client("alice");
+        let mut next = next_of(&bus, "alice");
         assert_eq!(handle.reason(), Some(CloseReason::Unregistered));
         handle.close();
         next.caller().ping().unwrap();

@@ -1,7 +1,7 @@
 //! Looking around: names, lists in pages, counters, observers.
 
-use crate::common::Bus;
 use crate::common::raw::RawClient;
+use crate::common::{Bus, eventually};
 use ringpost::{Address, Client, ClientState, Name, Observer, RegisterError, WaitStrategy};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -52,7 +52,8 @@ fn lists_of_more_clients_than_one_page() {
         keep = !keep;
         keep
     });
-    assert_eq!(clients[0].list().unwrap().len(), 65);
+    // Each drop waits for a second at most.
+    eventually("the others are gone", || clients[0].list().unwrap().len() == 65);
     assert_eq!(bus.server.clients().unwrap().len(), 65);
     assert_eq!(bus.server.info().clients, 65);
 }
@@ -116,6 +117,7 @@ fn an_observer_sees_and_is_not_seen() {
     assert_eq!((info.clients, info.max_clients, info.ring_size, info.max_block), (1, 3, 8192, 512));
     assert_eq!((info.pid, info.wait), (std::process::id(), WaitStrategy::Park));
     drop(alice);
+    eventually("she is gone", || observer.list().unwrap().is_empty());
     for _ in 0..100 {
         assert_eq!(observer.list().unwrap(), []);
     }

@@ -1,7 +1,7 @@
 //! Services that behave in all sorts of ways: the caller is told, and nobody else notices.
 
 use crate::common::payload::Random;
-use crate::common::{Bus, Gate, Place, begin, eventually, within_limit};
+use crate::common::{Bus, Gate, LIMIT, Place, begin, eventually, within_limit};
 use ringpost::{CallError, Client, CloseReason, Peer, RecvError, Request, Response, Server, ServiceError};
 use std::io::Write;
 use std::path::PathBuf;
@@ -207,7 +207,7 @@ fn panics_are_answered_in_order_and_nobody_else_notices() {
 #[test]
 fn panics_do_not_cut_a_shutdown_short() {
     let gate = Gate::default();
-    let bus = Bus::with(|b| b.ring_size(4096).service(moody(gate.clone())));
+    let bus = Bus::with(|b| b.ring_size(4096).grace(LIMIT).service(moody(gate.clone())));
     let mut client = bus.client("alice");
     client.caller().submit(b"wait").unwrap();
     gate.wait_for(1);
@@ -268,8 +268,10 @@ fn a_service_may_call_back_into_its_own_server() {
         Err(CallError::ServiceFailed(why)) => assert!(why.contains("is full"), "{why}"),
         other => panic!("{other:?}"),
     }
+    // Each drop waits for a second at most.
+    eventually("the inner clients have left", || server.info().clients == 2);
     assert_eq!(clients[1].call(&[1]).unwrap(), b"bottom");
-    assert_eq!(server.info().clients, 2, "the inner clients have left");
+    eventually("the inner clients have left", || server.info().clients == 2);
     assert_eq!(server.join_after_shutdown().abandoned, 0);
 }
 

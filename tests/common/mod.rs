@@ -31,6 +31,9 @@ use tempfile::TempDir;
 /// The limit for every wait in a test. What takes longer is considered hanging.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
+/// The limit for what a server of this process answers by itself. A test waits until it has passed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// Polls until the condition holds, and fails after [`LIMIT`].
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + LIMIT;
@@ -149,7 +152,7 @@ pub fn generation_of(key: Key) -> u32 {
 
 /// The number of clients registered there.
 pub fn registered(path: &Path) -> usize {
-    Observer::connect(path).unwrap().list().unwrap().len()
+    Observer::connect_timeout(path, LIMIT).unwrap().list().unwrap().len()
 }
 
 /// A server in this process.
@@ -175,7 +178,7 @@ impl Bus {
     }
 
     pub fn client(&self, name: &str) -> Client {
-        Client::register(self.path(), name).unwrap()
+        Client::builder(self.path()).timeout(PATIENCE).register(name).unwrap()
     }
 }
 

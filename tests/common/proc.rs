@@ -1,6 +1,7 @@
 //! Reads the state of processes and their threads from `/proc`.
 
-use std::fs;
+use super::eventually;
+use std::fs::{self, DirEntry};
 
 /// The names and states of a process's threads (`self` for this process), except threads that end meanwhile.
 pub fn threads(pid: &str) -> Vec<(String, char)> {
@@ -9,18 +10,36 @@ pub fn threads(pid: &str) -> Vec<(String, char)> {
         .flatten()
         .filter_map(|task| {
             let name = fs::read_to_string(task.path().join("comm")).ok()?;
-            let stat = fs::read_to_string(task.path().join("stat")).ok()?;
-            // The name, in parentheses, may contain anything; the state follows the last parenthesis.
-            let state = stat.rsplit_once(')')?.1.trim_start().chars().next()?;
-            Some((name.trim_end().to_owned(), state))
+            Some((name.trim_end().to_owned(), state(&task)?))
         })
         .collect()
+}
+
+/// The state of a thread, unless it has ended.
+fn state(task: &DirEntry) -> Option<char> {
+    let stat = fs::read_to_string(task.path().join("stat")).ok()?;
+    // The name, in parentheses, may contain anything; the state follows the last parenthesis.
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
 }
 
 /// Whether every thread of the process sleeps.
 pub fn is_asleep(pid: u32) -> bool {
     let threads = threads(&pid.to_string());
     !threads.is_empty() && threads.iter().all(|(_, state)| *state == 'S')
+}
+
+/// Waits until all other threads of this process sleep.
+///
+/// Before descriptors are closed by number: a thread that is about to close one itself, or to use it, cannot
+/// know that it was closed meanwhile, and given to another file. One that waits for the first time reads
+/// files about processors, for example.
+pub fn others_sleep() {
+    let this = rustix::thread::gettid().as_raw_nonzero().to_string();
+    eventually("all other threads sleep", || {
+        let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
+        let mut others = tasks.filter(|task| task.file_name().to_str() != Some(&this));
+        others.all(|task| state(&task).is_none_or(|state| state == 'S'))
+    });
 }
 
 /// The state of a client's worker thread, if the server is in this process and the worker lives.

@@ -143,9 +143,14 @@ impl Program {
 
     /// Closes its input and waits until it ends.
     pub fn end(self) -> Ended {
+        self.end_within(LIMIT)
+    }
+
+    /// Like [`end`](Self::end), with another limit.
+    pub fn end_within(self, limit: Duration) -> Ended {
         let Program { mut child, stdin, written, stdout, stderr, .. } = self;
         drop(stdin);
-        let deadline = Instant::now() + LIMIT;
+        let deadline = Instant::now() + limit;
         let status = loop {
             if let Some(status) = child.0.try_wait().unwrap() {
                 break status.code();

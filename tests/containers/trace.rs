@@ -134,6 +134,11 @@ impl Traced {
 /// The calls of each phase.
 type Found = BTreeMap<String, BTreeSet<String>>;
 
+/// Threads that look after something every few seconds, and the calls by which they do. On a busy machine
+/// that may fall into any phase.
+const TICKING: [&str; 2] = ["rp-acceptor", "rp-watcher"];
+const TICKS: [&str; 4] = ["epoll_ctl", "epoll_pwait", "fstat", "ppoll"];
+
 /// Adds the calls of each phase in a trace: those of the library's threads, and of another thread in the
 /// phases in which that counts.
 fn read(trace: &Path, thread: &str, counts: impl Fn(&str) -> bool, found: &mut Found) {
@@ -154,7 +159,10 @@ fn read(trace: &Path, thread: &str, counts: impl Fn(&str) -> bool, found: &mut F
         let is_call =
             !call.is_empty() && call.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         if is_call && (name.starts_with("rp-") || id == thread && counts(&now)) {
-            found.entry(now.clone()).or_default().insert(call.to_owned());
+            let calls = found.entry(now.clone()).or_default();
+            if !(TICKING.contains(&name) && TICKS.contains(&call)) {
+                calls.insert(call.to_owned());
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::common::program::{CLIENT, Program, SERVER, command, finish, run};
 use crate::common::raw::{VERSION, datagram, listen_at};
 use crate::common::users::is_root;
-use crate::common::{Bus, Gate, eventually};
+use crate::common::{Bus, Gate, becomes, eventually};
 use crate::run::{all_commands, place, ringpost};
 use crate::users::NOBODY;
 use crate::versions::pretend;
@@ -72,7 +72,7 @@ fn names_and_keys_that_nobody_has_or_somebody_else() {
     }
     // A client can send to its own name.
     ringpost(bus.path(), &["send", "--as", "x", "--to", "x", "z"]).quiet();
-    assert_eq!(bus.server.clients().unwrap().len(), 1, "all but alice have left");
+    becomes("all but alice have left", || bus.server.clients().unwrap().len(), &1);
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn messages_of_the_wrong_size() {
     let mut sender = bus.client("sender");
     while sender.try_send(alice.key(), b"x").is_ok() {}
     eventually("the server says in time that there is no room", || {
-        let line = ["send", "--as", "x", "--to", "alice", "--timeout", "0.5", "z"];
+        let line = ["send", "--as", "x", "--to", "alice", "--timeout", "3", "z"];
         let why = ringpost(bus.path(), &line).refused(1);
         assert_mentions(&why, &["deadline; ", "raise --timeout"]);
         why.contains("no room in the receiver's inbox")
@@ -267,7 +267,7 @@ fn a_service_that_fails_is_the_caller_s_line() {
     assert_mentions(&call("60", "much").refused(1), &["answered too much", "maximum"]);
     assert_mentions(&call("60", "x").refused(1), &["the service failed: twolines [31m"]);
     assert_eq!(call("60", "nothing").quiet(), b"");
-    let why = call("0.5", "sleep").refused(1);
+    let why = call("3", "sleep").refused(1);
     assert_mentions(&why, &["before the deadline", "may have been executed", "raise --timeout"]);
     gate.open();
     eventually("all have left", || bus.server.info().clients == 0);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ringpost::{Async, CallError, CloseReason, ReadinessError, ServiceError};
 use tokio::{join, task};
 
-use crate::common::{Bus, Gate, begin};
+use crate::common::{Bus, Gate, LIMIT, begin};
 use crate::run::poll_times;
 
 on_each_runtime! {
@@ -77,7 +77,7 @@ async fn what_fails_says_why() {
 fn gated(gate: &Gate) -> Bus {
     let gate = gate.clone();
     Bus::with(|builder| {
-        builder.ring_size(4096).service(move |request, response| {
+        builder.ring_size(4096).grace(LIMIT).service(move |request, response| {
             gate.pass();
             response.write(request.payload())
         })

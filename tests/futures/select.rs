@@ -49,6 +49,8 @@ async fn rounds() {
     let mut alice = bus.wrapped("alice");
     let mut bob = bus.wrapped("bob");
     let over = Arc::new(AtomicBool::new(false));
+    // Before anybody sends one.
+    let mut signals = signal(SignalKind::user_defined1()).unwrap();
     let feeder = thread::spawn({
         let (mut carol, to, over) = (bus.client("carol"), bob.get_ref().key(), Arc::clone(&over));
         move || {
@@ -78,7 +80,6 @@ async fn rounds() {
         }
     });
     let mut ticks = time::interval(Duration::from_millis(1));
-    let mut signals = signal(SignalKind::user_defined1()).unwrap();
     let mut counts = Counts::default();
     let began = Instant::now();
     let mut rounds = 0;
@@ -108,15 +109,19 @@ async fn rounds() {
     }
     over.store(true, Ordering::Relaxed);
     let received = task::spawn(async move {
-        // The feeder may wait for room.
+        // The feeder may wait for room. What it sent is there when it has ended.
         let mut last = Vec::new();
-        while let Ok(Ok(message)) = time::timeout(Duration::from_millis(500), bob.recv()).await {
-            last.push(message.read::<u32>().unwrap());
+        loop {
+            let fed = feeder.is_finished();
+            match time::timeout(Duration::from_millis(50), bob.recv()).await {
+                Ok(message) => last.push(message.unwrap().read::<u32>().unwrap()),
+                Err(_) if fed => return (last, feeder),
+                Err(_) => {}
+            }
         }
-        last
     });
     let written = writer.await.unwrap();
-    let left = received.await.unwrap();
+    let (left, feeder) = received.await.unwrap();
     let sent = feeder.join().unwrap();
     assert_eq!(left, (counts.messages..sent).collect::<Vec<_>>(), "each of {sent} messages once");
     let mut rest = Vec::new();

@@ -11,6 +11,7 @@ use std::time::Duration;
 use ringpost::{CallError, Client, CloseReason, Link, Ready, RecvError};
 use rustix::event::PollFlags;
 
+use super::common::proc::others_sleep;
 use super::common::raw::RawClient;
 use super::common::raw_links::is_ready;
 use super::common::role::{Role, Stage, say, setting};
@@ -22,6 +23,7 @@ const FILES: usize = 64;
 
 /// Closes all descriptors, and opens files with their numbers, each with a name and three bytes.
 fn close_all(directory: &std::path::Path) -> Vec<(PathBuf, File)> {
+    others_sleep();
     // SAFETY: it closes descriptors by number. Code that uses them afterwards is what is tested.
     unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
     (0..FILES)

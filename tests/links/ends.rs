@@ -1,5 +1,6 @@
 //! Ends of links whose other side is another process: killed, forked, replaced, unregistered, cut off.
 
+use super::common::proc::others_sleep;
 use super::common::role::{Role, Stage, say, setting};
 use super::common::{Bus, Gate, LIMIT, begin, eventually};
 use super::echo;
@@ -70,6 +71,7 @@ fn act(stage: &Stage, leave: impl FnOnce()) {
             panic!("exec: {error}");
         }
         "cut" => {
+            others_sleep();
             // SAFETY: it closes descriptors by number. Code that uses them afterwards is what is tested.
             unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
         }

@@ -1,7 +1,7 @@
 //! Who is at the other end: oneself, one client twice, clients that serve each other, and ends with their
 //! reasons.
 
-use super::common::{Bus, begin, eventually};
+use super::common::{Bus, LIMIT, begin, eventually};
 use super::{Pair, echo};
 use ringpost::{CallError, Client, CloseReason, Link};
 use std::sync::Mutex;
@@ -45,7 +45,7 @@ fn a_cycle_of_calls_ends_by_deadlines() {
         move |request: ringpost::Request<'_>, response: &mut ringpost::Response<'_>| {
             let Ok(mut link) = link.try_lock() else { return response.write(b"busy") };
             let link = link.as_mut().expect("a link");
-            match link.call_timeout(request.payload(), Duration::from_millis(50)) {
+            match link.call_timeout(request.payload(), LIMIT) {
                 Ok(reply) => response.write(reply.payload()),
                 Err(error) => Err(error.into()),
             }

@@ -1,6 +1,6 @@
 //! The serving side of links: listeners, responders, handles, and the services that they run.
 
-use super::common::proc::{Holdings, own_threads, raise_descriptor_limit};
+use super::common::proc::{Holdings, others_sleep, own_threads, raise_descriptor_limit};
 use super::common::raw::RawClient;
 use super::common::role::{Role, Stage, numbers, say, setting};
 use super::common::server::start_server;
@@ -117,6 +117,7 @@ fn a_listener_ends_with_its_client_or_by_its_closer() {
 /// The first 128 wait; the next one hears at once that the listener is busy.
 #[test]
 fn callers_beyond_the_backlog_are_told() {
+    raise_descriptor_limit();
     let bus = Bus::with(|server| server.max_clients(300));
     let mut bob = bus.client("bob");
     let mut listener = bob.listen().unwrap();
@@ -252,7 +253,8 @@ fn a_service_hears_of_each_end_and_no_thread_is_left_after_join() {
     assert_eq!(*diary.left.lock().unwrap(), ["ada", "ada"]);
     assert_eq!((diary.calls.load(Ordering::SeqCst), diary.posts.load(Ordering::SeqCst)), (2, 0));
     assert_eq!(Arc::strong_count(&diary), 1, "the service is dropped");
-    assert_eq!(threads(), 1);
+    // What was joined may still be listed for a moment.
+    becomes("no thread of a link is left", threads, &1);
     assert_eq!(other.call(b"x"), Err(CallError::NotSent(CloseReason::Peer)));
     assert!(matches!(ada.connect("bob"), Err(ConnectError::NotServing)));
 }
@@ -320,14 +322,19 @@ fn posts_are_served_after_the_end_and_calls_are_not() {
 fn responses_come_before_the_end() {
     let bus = Bus::start();
     let [mut alice, mut bob] = pair(&bus);
+    let gate = Gate::default();
+    let bobs = gate.clone();
     let mut listener = bob.listen().unwrap();
     let serving = begin(move || {
         let mut responder = listener.accept().unwrap().accept().unwrap();
         let closer = responder.closer();
         responder.serve(move |request, response| {
             response.write(request.payload())?;
-            if request.payload() == b"last" {
-                closer.close();
+            match request.payload() {
+                // Until all are submitted: after the end nothing is.
+                b"one" => bobs.pass(),
+                b"last" => closer.close(),
+                _ => {}
             }
             Ok(())
         })
@@ -336,6 +343,7 @@ fn responses_come_before_the_end() {
     for request in ["one", "two", "last", "too late"] {
         link.submit(request).unwrap();
     }
+    gate.open();
     assert_eq!(serving.end("the link's end"), Ok(CloseReason::Local));
     assert_eq!(link.response().unwrap(), b"one");
     assert_eq!(link.response().unwrap(), b"two");
@@ -482,6 +490,7 @@ pub fn cut_off_while_serving(_stage: &Stage) {
     say("listens");
     let mut responder = listener.accept().unwrap().accept().unwrap();
     let answering = begin(move || responder.serve(echo));
+    others_sleep();
     // SAFETY: it closes descriptors by number. Code that uses them afterwards is what is tested.
     unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
     let ended = answering.end("the link").unwrap();
@@ -514,6 +523,17 @@ fn a_process_that_closes_its_descriptors_can_serve_again() {
 
 // ---- many
 
+/// What a process holds as soon as it stays the same: the thread of a link may still be ending.
+fn settled(holdings: impl Fn() -> Holdings) -> Holdings {
+    let mut last = holdings();
+    eventually("it holds the same for a while", || {
+        std::thread::sleep(Duration::from_millis(50));
+        let before = std::mem::replace(&mut last, holdings());
+        before == last
+    });
+    last
+}
+
 /// The role of a process that serves many.
 pub fn serve_many(stage: &Stage) {
     raise_descriptor_limit();
@@ -533,7 +553,7 @@ pub fn serve_many(stage: &Stage) {
     say("serves");
     stage.await_order("baseline");
     eventually("nobody is there", || serving.links().is_empty());
-    let before = Holdings::now();
+    let before = settled(Holdings::now);
     say("ready");
     stage.await_order("many");
     let links = serving.links().len();
@@ -548,7 +568,8 @@ pub fn serve_many(stage: &Stage) {
     becomes("all is given back", Holdings::now, &before);
     serving.stop();
     serving.join();
-    assert_eq!(Holdings::now().threads, before.threads - 1);
+    // What was joined may still be listed for a moment.
+    becomes("one thread less", || Holdings::now().threads, &(before.threads - 1));
     say("done");
 }
 
@@ -571,7 +592,7 @@ fn a_thousand_idle_links_cost_no_time() {
     bob.tell("baseline");
     bob.hear("ready");
     let servers = || Holdings::of(&server.pid().to_string());
-    let before = servers();
+    let before = settled(servers);
     let mut links: Vec<Link> = (0..LINKS).map(|_| connect(&mut alice)).collect();
     becomes("the server keeps nothing of a link", servers, &before);
     bob.tell("many");

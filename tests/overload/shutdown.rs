@@ -1,6 +1,6 @@
 //! Tests a shutdown while a service does not return.
 
-use super::common::proc::threads;
+use super::common::proc::{is_asleep, threads};
 use super::common::{Place, eventually};
 use super::{numbers, start_client, start_server};
 use std::time::Duration;
@@ -19,11 +19,13 @@ fn a_service_that_never_returns_does_not_keep_the_server() {
             let (mut client, _) = start_client(&place, name, &[("WAIT", "park")]);
             client.tell("call hang");
             let thread = format!("rp-{name}");
-            eventually("the service is at it", || {
-                let worker = threads(&server.pid().to_string());
-                super::common::proc::is_asleep(client.pid())
-                    && worker.iter().any(|(name, state)| *name == thread && *state == 'S')
-            });
+            // The states are not read as one: a thread may be looked at before it is woken, and the one that
+            // wakes it when it sleeps again. On the way of one call that cannot happen to two such looks.
+            let sleep = || {
+                let at_it = |(name, state): &(String, char)| *name == thread && *state == 'S';
+                is_asleep(client.pid()) && threads(&server.pid().to_string()).iter().any(at_it)
+            };
+            eventually("the service is at it", || sleep() && sleep());
             client
         })
         .collect();

@@ -1,6 +1,6 @@
 //! Tests of more busy clients than CPUs: their workers take turns, and none starves.
 
-use crate::common::{Bus, begin, eventually};
+use crate::common::{Bus, LIMIT, begin, eventually};
 use ringpost::{Request, Response};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Barrier};
@@ -31,7 +31,7 @@ fn all_who_call_without_pause_get_on() {
         })
     });
     for client in clients.collect::<Vec<_>>() {
-        client.end("a client among many");
+        client.end_within("a client among many", LIMIT * 5);
     }
     assert_eq!(super::registered(&path), 0);
 }

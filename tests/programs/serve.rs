@@ -3,6 +3,7 @@
 
 use crate::common::{LIMIT, Place, begin, eventually};
 use crate::program::*;
+use crate::terminal::hang_ups_are_ignored;
 use ringpost::{CallError, Client, Link};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::fs;
@@ -158,6 +159,10 @@ fn endless(place: &Place) -> (Program, crate::common::Begun<Result<Vec<u8>, Call
 #[test]
 fn commands_end_with_the_program() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::KILL] {
+        if signal == Signal::HUP && hang_ups_are_ignored() {
+            eprintln!("SIGHUP left out: it is ignored here, and so by the program");
+            continue;
+        }
         let place = Place::new();
         let _server = start_server(&place, &[]);
         let (serving, called, pid) = endless(&place);
@@ -183,7 +188,7 @@ fn a_call_does_not_wait_for_longer_than_it_is_told() {
     let _server = start_server(&place, &[]);
     let _serving = start_shell(&place, "sh", "exec sleep 1000");
     let socket = text(&place.path);
-    let arguments = ["call", "--socket", socket, "--as", "x", "--to", "sh", "--timeout", "0.2", "x"];
+    let arguments = ["call", "--socket", socket, "--as", "x", "--to", "sh", "--timeout", "3", "x"];
     let why = run(CLIENT, &arguments).failed();
     assert!(why.contains("deadline") && why.contains("raise --timeout"), "{why}");
 }
@@ -224,14 +229,21 @@ fn a_program_that_does_not_exist_is_a_wrong_command_line() {
 fn messages_are_dropped_with_a_word() {
     let place = Place::new();
     let _server = start_server(&place, &[]);
-    let serving = start_serving(&place, "echo", &["--echo"]);
+    let errors = place.directory.path().join("errors");
+    let said = || fs::read_to_string(&errors).unwrap();
+    let line = ["serve", "--socket", text(&place.path), "--as", "echo", "--echo"];
+    let serving = Program::start_with(CLIENT, &line, |command| {
+        command.stderr(fs::File::create(&errors).unwrap());
+    });
+    eventually("it serves", || call(&place, "echo", b"anybody?").status == Some(0));
     for _ in 0..2 {
         run(CLIENT, &["send", "--as", "x", "--to", "echo", "hello", "--socket", text(&place.path)]).quiet();
     }
     assert_eq!(call(&place, "echo", b"still").quiet(), b"still");
+    eventually("the word comes", || said().contains("x sent a message"));
     serving.signal(Signal::TERM);
-    let ended = serving.end();
-    assert_eq!(ended.stderr.matches("x sent a message").count(), 1, "{}", ended.stderr);
+    serving.end().well();
+    assert_eq!(said().matches("x sent a message").count(), 1, "{}", said());
 }
 
 #[test]

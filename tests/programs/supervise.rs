@@ -258,11 +258,13 @@ fn the_watchdog_is_fed_only_while_the_server_answers_on_its_socket() {
     }
     let hidden = manager.file("hidden");
     let path = &manager.place.path;
-    fs::rename(path, &hidden).unwrap();
     // Nobody listens there; somebody listens and does not answer; another server answers.
-    not_fed(&manager, "no server");
+    let before = complaints(&manager, "no server");
+    fs::rename(path, &hidden).unwrap();
+    not_fed(&manager, "no server", before);
+    let before = complaints(&manager, "in time");
     let mute = listening(path, SocketType::SEQPACKET);
-    not_fed(&manager, "in time");
+    not_fed(&manager, "in time", before);
     drop(mute);
     fs::remove_file(path).unwrap();
     let other = ringpost::Server::builder(path).start().unwrap_err();
@@ -271,8 +273,9 @@ fn the_watchdog_is_fed_only_while_the_server_answers_on_its_socket() {
         "the lock is held"
     );
     fs::remove_file(manager.file("bus.lock")).unwrap();
+    let before = complaints(&manager, "answers at");
     let other = ringpost::Server::builder(path).start().unwrap();
-    not_fed(&manager, "answers at");
+    not_fed(&manager, "answers at", before);
     other.join_after_shutdown();
     // What is there again is fed again.
     fs::rename(&hidden, path).unwrap();
@@ -293,28 +296,34 @@ fn the_watchdog_is_fed_although_the_path_of_a_passed_socket_is_gone() {
     let server = Program::spawn(&mut command);
     assert!(manager.hear().contains("READY=1"));
     fs::rename(path, manager.file("hidden")).unwrap();
-    let complaints = || manager.events("watchdog", "no server");
-    eventually("it complains", || complaints() > 0);
-    let before = complaints();
+    let of_no_server = || complaints(&manager, "no server");
+    eventually("it complains", || of_no_server() > 0);
+    let before = of_no_server();
     for _ in 0..5 {
         assert_eq!(manager.hear(), "WATCHDOG=1\n");
     }
-    eventually("it complains again", || complaints() > before);
+    eventually("it complains again", || of_no_server() > before);
     // Who listens there and does not answer may be this server itself.
+    let before = complaints(&manager, "in time");
     let _mute = listening(path, SocketType::SEQPACKET);
-    not_fed(&manager, "in time");
+    not_fed(&manager, "in time", before);
     server.signal(Signal::TERM);
     assert_eq!(server.end().status, Some(0));
 }
 
-/// Checks that the server complains of this again and again, and feeds nobody meanwhile.
-fn not_fed(manager: &Manager, why: &str) {
-    let complaints = || manager.events("watchdog", why);
-    eventually("it complains", || complaints() > 0);
+/// How often the server has complained of this.
+fn complaints(manager: &Manager, why: &str) -> usize {
+    manager.events("watchdog", why)
+}
+
+/// Checks that the server complains of this again and again, after so many complaints of before, and feeds
+/// nobody meanwhile.
+fn not_fed(manager: &Manager, why: &str, before: usize) {
+    eventually("it complains", || complaints(manager, why) > before);
     manager.socket.set_nonblocking(true).unwrap();
     while manager.socket.recv(&mut [0; 64]).is_ok() {}
-    let before = complaints();
-    eventually("it complains again", || complaints() > before + 1);
+    let before = complaints(manager, why);
+    eventually("it complains again", || complaints(manager, why) > before + 1);
     assert!(manager.socket.recv(&mut [0; 64]).is_err(), "it was fed");
     manager.socket.set_nonblocking(false).unwrap();
 }

@@ -274,7 +274,7 @@ fn clients_are_called_over_links_that_stay_open() {
 }
 
 /// Whether the programs inherit an ignored SIGHUP, which they then ignore, too.
-fn hang_ups_are_ignored() -> bool {
+pub(super) fn hang_ups_are_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
     u64::from_str_radix(mask.trim(), 16).unwrap() & 1 != 0

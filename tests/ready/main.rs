@@ -136,8 +136,11 @@ impl Waiter {
         // SAFETY: the owner of the readiness keeps it longer than this waiter.
         let fd = unsafe { BorrowedFd::borrow_raw(self.fd) };
         match self.way {
-            Way::Poll => poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)).unwrap() > 0,
-            Way::Select => select(self.fd, limit),
+            // A set has no room for larger numbers.
+            Way::Select if (self.fd as usize) < libc::FD_SETSIZE => select(self.fd, limit),
+            Way::Poll | Way::Select => {
+                poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)).unwrap() > 0
+            }
             _ => {
                 let mut space = [MaybeUninit::<epoll::Event>::uninit(); 4];
                 let (events, _) = epoll::wait(&self.outer, &mut space, Some(&timeout)).unwrap();

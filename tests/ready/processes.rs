@@ -1,5 +1,6 @@
 //! Forked children, and processes that close all their descriptors, while an end is armed.
 
+use super::common::proc::others_sleep;
 use super::common::role::{Role, say, setting};
 use super::common::{Bus, LIMIT, eventually};
 use super::{Waiter, Way, arm, register};
@@ -123,12 +124,11 @@ pub fn use_topics_in_a_child() {
     let mut prices = dave.publish("prices/AAPL").unwrap();
     let mut topics = Topics::new(&mut carol, &mut dave);
     while topics.sub.publishers().is_empty() {}
-    // The watcher wakes the subscriber for its new publisher, and tells of frank only then.
-    let frank = register("frank");
-    while !matches!(topics.who.recv(), Ok(Change::Appeared(peer)) if peer.key == frank.key()) {}
     assert!(topics.sub.try_recv().unwrap().is_none());
     let readinesses = topics.readinesses();
     let mut waiters = readinesses.each_ref().map(|readiness| Waiter::new(Way::Level, readiness));
+    // The watcher may be about to wake the subscriber for its new publisher.
+    others_sleep();
     arm(&mut topics.jobs, &mut waiters[0]);
     arm(&mut topics.sub, &mut waiters[1]);
     arm(&mut topics.who, &mut waiters[2]);
@@ -184,6 +184,7 @@ pub fn close_all_descriptors_of_topics() {
         assert!(topics.sub.try_recv().unwrap().is_none());
         let _ = topics.who.try_recv().unwrap();
     }
+    others_sleep();
     // SAFETY: it closes descriptors by number. Code that uses them afterwards is what is tested.
     unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
     let pipes: Vec<_> = (0..100).map(|_| std::io::pipe().unwrap()).collect();
@@ -218,6 +219,7 @@ pub fn close_all_descriptors() {
     while !carol.arm().unwrap() {}
     while !link.arm().unwrap() {}
     let (client_closer, link_closer) = (carol.closer(), link.closer());
+    others_sleep();
     // SAFETY: it closes descriptors by number. Code that uses them afterwards is what is tested.
     unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
     let pipes: Vec<_> = (0..100).map(|_| std::io::pipe().unwrap()).collect();

@@ -20,7 +20,7 @@ fn again(path: &std::path::Path, name: &str) -> Client {
 /// Publishes numbers without a pause, until it is told to stop.
 pub fn publish_on(stage: &Stage) {
     let mut alice = again(&setting::<PathBuf>("PATH").unwrap(), "alice");
-    let options = Publisher::options().ring_size(1 << 20);
+    let options = Publisher::options().ring_size(1 << 24);
     let mut publisher = options.publish(alice.caller(), "numbers").unwrap();
     say("publishes");
     while stage.ordered().is_none() {

@@ -149,17 +149,21 @@ impl Link {
     /// use ringpost::CallError;
     /// use std::time::Duration;
     ///
+    /// # use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    /// # static GIVEN_UP: AtomicBool = AtomicBool::new(false);
     /// # let (_bus, mut alice, mut bob) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/two.rs"));
     /// let _serving = bob.listen()?.serve(|request, response| {
     ///     if request.payload() == b"slow" {
     ///         std::thread::sleep(Duration::from_millis(50));
+    /// #       while !GIVEN_UP.load(Relaxed) { std::thread::yield_now(); }
     ///     }
     ///     response.write(request.payload())
     /// })?;
     /// let mut link = alice.connect("bob")?;
     /// let late = link.call_timeout(b"slow", Duration::from_millis(5));
+    /// # GIVEN_UP.store(true, Relaxed);
     /// assert_eq!(late.unwrap_err(), CallError::TimedOut);
-    /// assert_eq!(link.call_timeout(b"quick", Duration::from_secs(5))?, b"quick");
+    /// assert_eq!(link.call_timeout(b"quick", Duration::from_secs(30))?, b"quick");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
@@ -334,7 +338,7 @@ impl Link {
     /// assert_eq!(link.try_response()?, None);
     /// assert!(link.response_timeout(Duration::from_millis(5)).unwrap_err().is_timeout());
     /// go.send(())?;
-    /// assert_eq!(link.response_timeout(Duration::from_secs(5))?, b"one");
+    /// assert_eq!(link.response_timeout(Duration::from_secs(30))?, b"one");
     /// drop(link);
     /// assert_eq!(server.join().unwrap()?, ringpost::CloseReason::Peer);
     /// # Ok::<(), Box<dyn std::error::Error>>(())

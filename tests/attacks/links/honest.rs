@@ -40,6 +40,8 @@ struct Shared {
     rests: AtomicBool,
     slice: AtomicUsize,
     calls: AtomicU64,
+    /// How often a victim has found a rule broken.
+    violations: AtomicU64,
 }
 
 impl Shared {
@@ -216,6 +218,7 @@ impl Victim {
             let mut suffered = Suffered::default();
             while !told.pause() {
                 suffer(&mut victim, &attacker, in_loops, &mut suffered);
+                told.violations.store(suffered.violations, Ordering::Relaxed);
             }
             victim.unregister().unwrap();
             suffered
@@ -229,6 +232,11 @@ impl Victim {
 
     pub fn work(&self) {
         self.shared.work();
+    }
+
+    /// How often it has found a rule broken, so far.
+    pub fn violations(&self) -> u64 {
+        self.shared.violations.load(Ordering::Relaxed)
     }
 
     pub fn end(self) -> Suffered {

@@ -51,8 +51,9 @@ impl Order {
         let number = check(sample);
         if self.last > 0 {
             assert_eq!(number, self.last + sample.missed() + 1, "{self:?}: a gap that is not counted");
-            self.missed += sample.missed();
         }
+        // A reader that begins late may miss the first ones.
+        self.missed += sample.missed();
         (self.last, self.received) = (number, self.received + 1);
     }
 }
@@ -67,6 +68,8 @@ struct Shared {
     attached: AtomicUsize,
     /// What the reliable reader has received, and what the other one has.
     received: [AtomicU64; 2],
+    /// How many subscriptions the publisher has given up.
+    evicted: AtomicU64,
 }
 
 /// A publisher and its two subscribers.
@@ -130,6 +133,11 @@ impl Flow {
         });
     }
 
+    /// How often the publisher has given somebody up, so far.
+    pub fn evicted(&self) -> u64 {
+        self.shared.evicted.load(Ordering::Relaxed)
+    }
+
     pub fn rest(&self) {
         self.shared.rest.store(true, Ordering::Relaxed);
         eventually("the publisher rests", || self.shared.rests.load(Ordering::Relaxed));
@@ -191,6 +199,7 @@ fn publish(mut prices: Publisher, told: &Shared) -> (Vec<u32>, Vec<String>, u64)
         }
         took.push(u32::try_from(began.elapsed().as_nanos()).unwrap_or(u32::MAX));
         evicted.extend(prices.evictions().into_iter().map(|gone| gone.subscriber.name.to_string()));
+        told.evicted.store(evicted.len() as u64, Ordering::Relaxed);
         if told.stop.load(Ordering::Relaxed) {
             evicted.extend(prices.evictions().into_iter().map(|gone| gone.subscriber.name.to_string()));
             drop(prices);

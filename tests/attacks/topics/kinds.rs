@@ -145,7 +145,7 @@ pub fn subscribe_and(a: &mut Assault<'_>, policy: u8, flags: u8, attack: Subscri
         thread::yield_now();
     }
     // Until the publisher has had enough of it, but not for ever.
-    let patience = if policy == RELIABLE { Duration::from_millis(1800) } else { Duration::ZERO };
+    let patience = if policy == RELIABLE { Duration::from_secs(6) } else { Duration::ZERO };
     let longest = Instant::now() + patience;
     loop {
         attack(a, &mut sides);

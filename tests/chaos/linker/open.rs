@@ -263,7 +263,7 @@ impl<'a> Open<'a> {
     /// Its client has left: it must end, for everybody who still uses it. `soon`: not at once.
     pub fn outlive(mut self, random: &mut Random, soon: bool) {
         self.closed = true;
-        for _ in 0..1000 {
+        for _ in 0..10_000 {
             if self.call_in_time(random).is_err() {
                 return;
             }

@@ -232,6 +232,6 @@ mod tests {
         }
         let start = Instant::now();
         assert_eq!(sender.ask(Entry::End), None);
-        assert!(start.elapsed() < PATIENCE * 5);
+        assert!(start.elapsed() < PATIENCE * 60);
     }
 }

@@ -296,9 +296,9 @@ mod tests {
         command.args(["--exact", "top::screen::tests::panics_on_a_terminal", "--nocapture"]);
         command.env(PANIC, "1").env("TERM", "xterm").env_remove("RUST_BACKTRACE");
         command.stdin(end()).stdout(end()).stderr(end());
+        let modes = tcgetattr(&slave).unwrap().local_modes;
         let mut child = command.spawn().unwrap();
         drop(command);
-        let modes = tcgetattr(&slave).unwrap().local_modes;
         drop(slave);
         let mut output = Vec::new();
         // The end of a terminal is an error of the other side.
