@@ -18,6 +18,18 @@ use super::server_process::{GRACE, ServerProcess};
 /// published before it ended for its subscribers.
 const NOT_TAKEN: Duration = Duration::from_secs(6);
 
+/// How long a server may take to start. That is no promise of the library: it makes and removes files, and on
+/// a busy disk each of them may wait for seconds for what others write.
+const STARTING: Duration = Duration::from_secs(30);
+
+/// What a process is at, for people.
+fn at_what(pid: u32) -> String {
+    let read = |what: &str| std::fs::read_to_string(format!("/proc/{pid}/{what}")).unwrap_or_default();
+    let status = read("status");
+    let state = status.lines().find(|line| line.starts_with("State:")).unwrap_or("State: gone");
+    format!("{state}, at {:?}: {}", read("wchan"), read("stack"))
+}
+
 impl Chaos {
     /// Waits until the server takes connections. Returns what it holds before its first client.
     pub(super) fn await_server(
@@ -26,16 +38,25 @@ impl Chaos {
         due: &mut Due,
     ) -> Result<Holdings, Broken> {
         let (socket, pid) = (self.socket.clone(), server.pid());
-        let (mut observed, mut held) = (None, None);
-        self.until(due, "the server takes connections", Duration::ZERO, |_| {
-            let observer = if socket.exists() { Observer::connect(&socket).ok() } else { None };
-            // Once it has answered, the connection is among what it holds.
-            if let Some(observer) = observer
-                && observer.list().is_ok()
-            {
-                observed = Holdings::of(pid);
+        let (mut observed, mut held, mut why) = (None, None, "there is no socket".to_owned());
+        let taken = self.until(due, "the server takes connections", STARTING, |_| {
+            if socket.exists() {
+                let observer = Observer::connect(&socket);
+                // Once it has answered, the connection is among what it holds.
+                match observer
+                    .as_ref()
+                    .map_err(ToString::to_string)
+                    .and_then(|observer| observer.list().map_err(|error| error.to_string()))
+                {
+                    Ok(_) => observed = Holdings::of(pid),
+                    Err(error) => why = error,
+                }
             }
             Ok(observed.is_some() || server.ended().is_some())
+        });
+        taken.map_err(|broken| match broken {
+            Broken::Vain(what) => Broken::Vain(format!("{what}: {why}; the server: {}", at_what(pid))),
+            broken => broken,
         })?;
         self.until(due, "the server lets go of an observer", Duration::ZERO, |_| {
             held = Holdings::of(pid);

@@ -25,7 +25,7 @@ use crate::testing::failpoints::failpoint;
 use crate::topic::{Ended, Fault, Reader, State};
 use crate::wire::{CloseReason, Peer};
 
-/// Publishers that were read to the end of a segment, and that may go on in another one.
+/// Publishers that were read to the end of a segment, and of which another one may come.
 const MOST_LEFT_OFF: usize = 1024;
 
 /// How long a part stays that the server has ended and its publisher has not: a client that has lost its
@@ -49,14 +49,24 @@ pub(super) struct Feed {
     pub(super) found: u64,
     /// How long a sleep may be that nobody ends.
     pub(super) slice: Duration,
-    /// Of publishers that went on elsewhere, the sequence of the next sample.
-    left_off: HashMap<Identity, u64>,
+    /// The publishers that were read to the end of a segment.
+    left_off: HashMap<Identity, LeftOff>,
     /// How long a part stays that the server has ended and its publisher has not.
     pub(super) lingers: Duration,
     /// How often the parts have changed.
     pub(super) settled: u64,
     /// What is to be said, each once.
     untold: VecDeque<SampleError>,
+}
+
+/// How far a publisher was read.
+struct LeftOff {
+    /// The sequence of the next sample.
+    next: u64,
+    /// Whether it goes on elsewhere, or may. If not, it has ended; but it may have registered again before,
+    /// and the server give the segment in which it was to go on, which begins with copies of what was
+    /// read here.
+    goes_on: bool,
 }
 
 impl Feed {
@@ -150,8 +160,8 @@ impl Feed {
         match self.parts.iter_mut().find(|known| known.identity == part.identity) {
             Some(known) => known.goes_on_with(part),
             None => {
-                if let Some(next) = self.left_off.remove(&part.identity) {
-                    part.reader.resume(next);
+                if let Some(left) = self.left_off.remove(&part.identity) {
+                    part.reader.resume(left.next);
                 }
                 self.parts.push(part);
             }
@@ -183,17 +193,30 @@ impl Feed {
             self.seen = NEVER_SEEN;
         } else {
             let part = self.remove(at);
-            if ended == Some(Ended::Moved) || ended.is_none() && part.fate == Fate::Over {
-                if self.left_off.len() >= MOST_LEFT_OFF {
-                    self.left_off.drain().for_each(|(identity, _)| self.shared.forget(&identity));
-                }
-                self.left_off.insert(part.identity, part.reader.next_sequence());
+            let goes_on = ended == Some(Ended::Moved) || ended.is_none() && part.fate == Fate::Over;
+            if goes_on {
                 part.reader.leave();
-            } else {
-                self.shared.forget(&part.identity);
             }
+            self.leave_off(part, goes_on);
         }
         failpoint!("part.ended", [topic], seldom);
+    }
+
+    /// Notes how far a publisher was read. If there is no room, those that have ended are forgotten first.
+    fn leave_off(&mut self, part: Part, goes_on: bool) {
+        if self.left_off.len() >= MOST_LEFT_OFF {
+            let shared = &self.shared;
+            let some_have_ended = self.left_off.values().any(|left| !left.goes_on);
+            self.left_off.retain(|identity, left| {
+                let stays = some_have_ended && left.goes_on;
+                if !stays {
+                    shared.forget(identity);
+                }
+                stays
+            });
+        }
+        let next = part.reader.next_sequence();
+        self.left_off.insert(part.identity, LeftOff { next, goes_on });
     }
 
     /// A publisher broke a rule, or does not serve this subscription.

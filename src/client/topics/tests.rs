@@ -111,9 +111,13 @@ fn this_process() -> OwnedFd {
 }
 
 fn subscription(policy: Policy, arms: bool) -> Arc<Subscription> {
+    with_history(policy, arms, 0)
+}
+
+fn with_history(policy: Policy, arms: bool, history: u64) -> Arc<Subscription> {
     let waits = Waits { may_sleep: true, arms };
     let what = What::Topics(Pattern::new("**").unwrap());
-    Arc::new(Subscription::new(what, policy, waits, 0, NewestFigures::default()).unwrap())
+    Arc::new(Subscription::new(what, policy, waits, history, NewestFigures::default()).unwrap())
 }
 
 fn feed() -> (Feed, Arc<Subscription>) {
@@ -320,6 +324,55 @@ fn a_publisher_that_the_server_has_ended_is_read_until_it_has_ended_itself() {
         } else {
             drop(alice);
             assert_eq!((take(&mut feed), feed.parts.len()), (whole(11..=15), 0));
+        }
+    }
+}
+
+/// It has registered again, and died or was dropped before it published there. The server gives what it was
+/// to go on in, which begins with copies, while the end is seen or after that.
+#[test]
+fn a_publisher_that_has_ended_is_not_read_again_in_its_next_segment() {
+    for (policy, history) in
+        [(Policy::Lossy, 0), (Policy::Lossy, 20), (Policy::Latest, 0), (Policy::Latest, 20)]
+    {
+        for (dies, early) in [(true, true), (true, false), (false, true), (false, false)] {
+            let case = format!("{policy:?}, history {history}, dies {dies}, early {early}");
+            let shared = with_history(policy, false, history);
+            let mut feed = Feed::new(Arc::clone(&shared), WaitStrategy::Park);
+            let mut alice = Alice::new();
+            alice.give(&shared, 7);
+            alice.send(3);
+            assert_eq!(take(&mut feed).last().map(|last| last.0), Some(3), "{case}");
+            alice.moves();
+            let next = || {
+                let segment = alice.segment.try_clone().unwrap();
+                let source = Source { from_beginning: false, ..source(2, 7) };
+                shared.add(source, Descriptors::of([segment, create_page().unwrap(), this_process()]));
+            };
+            if dies {
+                feed.parts[0].life().is_gone();
+            } else {
+                alice.audience.conclude();
+            }
+            if early {
+                // Between the look at what came and the look that finds nothing.
+                let mut given = false;
+                let found = feed.look(|reader, to| {
+                    if !std::mem::replace(&mut given, true) {
+                        next();
+                    }
+                    reader.try_take(to)
+                });
+                assert_eq!(found, Ok(None), "{case}");
+            } else {
+                assert_eq!((take(&mut feed), feed.parts.len()), (vec![], 0), "{case}");
+                next();
+            }
+            assert_eq!(take(&mut feed), [], "{case}");
+            // What it has published there nevertheless comes once, too.
+            alice.send(2);
+            let rest = if policy == Policy::Latest { vec![(5, 1)] } else { whole(4..=5) };
+            assert_eq!(take(&mut feed), rest, "{case}");
         }
     }
 }
