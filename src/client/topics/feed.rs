@@ -63,9 +63,9 @@ pub(super) struct Feed {
 struct LeftOff {
     /// The sequence of the next sample.
     next: u64,
-    /// Whether it goes on elsewhere, or may. If not, it has ended; but it may have registered again before,
-    /// and the server give the segment in which it was to go on, which begins with copies of what was
-    /// read here.
+    /// Whether it goes on elsewhere, or may. If not, it counts as ended; but it may have registered again
+    /// before, and the server give the segment in which it was to go on, which begins with copies of what
+    /// was read here.
     goes_on: bool,
 }
 
@@ -202,13 +202,14 @@ impl Feed {
         failpoint!("part.ended", [topic], seldom);
     }
 
-    /// Notes how far a publisher was read. If there is no room, those that have ended are forgotten first.
+    /// Notes how far a publisher was read. If there is no room, those that have ended are forgotten first, or
+    /// all if few have ended: it would have to be done again soon.
     fn leave_off(&mut self, part: Part, goes_on: bool) {
         if self.left_off.len() >= MOST_LEFT_OFF {
             let shared = &self.shared;
-            let some_have_ended = self.left_off.values().any(|left| !left.goes_on);
+            let have_ended = self.left_off.values().filter(|left| !left.goes_on).count();
             self.left_off.retain(|identity, left| {
-                let stays = some_have_ended && left.goes_on;
+                let stays = have_ended > MOST_LEFT_OFF / 16 && left.goes_on;
                 if !stays {
                     shared.forget(identity);
                 }
@@ -224,7 +225,7 @@ impl Feed {
     #[inline(never)]
     pub(super) fn failed(&mut self, at: usize, fault: Fault) -> SampleError {
         let part = self.remove(at);
-        part.reader.leave();
+        part.leave();
         self.shared.forget(&part.identity);
         let publisher = part.publisher;
         match fault {

@@ -258,6 +258,12 @@ impl Part {
         Some(next)
     }
 
+    /// Gives it up, and what would come after it.
+    pub(super) fn leave(&self) {
+        self.reader.leave();
+        self.successors.iter().for_each(Part::leave);
+    }
+
     /// Whether the publisher has decided about it, or never will.
     pub(super) fn is_decided(&self) -> bool {
         self.is_refused

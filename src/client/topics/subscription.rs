@@ -213,7 +213,7 @@ impl Subscription {
         self.lock().known.contains(identity)
     }
 
-    /// The publisher will not go on.
+    /// The publisher is not known any more.
     pub(super) fn forget(&self, identity: &Identity) {
         self.lock().known.remove(identity);
     }

@@ -377,6 +377,31 @@ fn a_publisher_that_has_ended_is_not_read_again_in_its_next_segment() {
     }
 }
 
+/// A topic may have any number of publishers, one after the other.
+#[test]
+fn not_all_publishers_are_known_that_have_ended() {
+    let (mut feed, shared) = feed();
+    let mut end = |epoch: u64, moves: bool| {
+        let mut alice = Alice { parts: epoch, ..Alice::new() };
+        alice.give(&shared, epoch);
+        feed.fetch();
+        let identity = feed.parts[0].identity.clone();
+        if moves {
+            alice.moves();
+            alice.send(1);
+        } else {
+            alice.audience.conclude();
+        }
+        assert_eq!((take(&mut feed), feed.parts.len()), (vec![], 0));
+        identity
+    };
+    let (moved, first) = (end(0, true), end(1, false));
+    (2..1024).for_each(|epoch| drop(end(epoch, false)));
+    assert!(shared.knows(&moved) && shared.knows(&first));
+    end(1024, false);
+    assert!(shared.knows(&moved) && !shared.knows(&first));
+}
+
 /// A publisher could bring about any number of them.
 #[test]
 fn few_publishers_are_read_that_the_server_has_ended() {

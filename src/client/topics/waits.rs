@@ -139,7 +139,7 @@ impl Feed {
                 continue;
             }
             let pending = part.reader.is_pending();
-            let behind = part.reader.next_sequence() + u64::from(pending);
+            let behind = part.reader.next_sequence().saturating_add(pending.into());
             if changed || behind > part.announced {
                 part.fruitless = part.fruitless.saturating_sub(1);
                 part.announced = behind;
