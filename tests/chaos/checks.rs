@@ -147,7 +147,8 @@ fn an_injected_fault_is_found() {
         ("post:20", ["behind Posts"].as_slice()),
         ("bit:5", ["the server counts some"].as_slice()),
         ("kick:20", missed),
-        ("gap:5", ["were missed"].as_slice()),
+        // It may be the gap before the first sample of a publisher.
+        ("gap:5", ["were missed", "begins only with"].as_slice()),
     ];
     for (fault, said) in faults {
         // On a busy machine few rounds fit into half a minute, and a fault that is rare may not show.
