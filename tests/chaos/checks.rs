@@ -138,6 +138,7 @@ fn an_injected_fault_is_found() {
         "was not readable",
         "no response to a submitted",
         "all links were closed, and some go on",
+        "whose last one is",
     ]
     .as_slice();
     let faults = [

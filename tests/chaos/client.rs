@@ -115,10 +115,10 @@ impl ChaosClient {
         self.history.wait_for_gate(gate);
     }
 
-    /// What the process holds. Gives the watcher, and a thread that was joined, five seconds to release the
-    /// last things.
+    /// What the process holds. Gives the watcher, and a thread that was joined, a second to release the last
+    /// things.
     fn holdings_at_rest(&self) -> Holdings {
-        let until = Instant::now() + Duration::from_secs(5);
+        let until = Instant::now() + Duration::from_secs(1);
         loop {
             // Before the look: this process may be held up between the two.
             let late = Instant::now() >= until;

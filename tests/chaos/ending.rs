@@ -238,8 +238,8 @@ impl Chaos {
 
     /// Waits until every client waits at the gate.
     pub(super) fn await_idle(&mut self, due: &mut Due, mut server: Option<&mut ServerProcess>) -> Done {
-        // A client may first have to see something to its end, and says itself if that does not come.
-        let idle = self.until(due, "everybody is idle", Duration::from_secs(10), |chaos| {
+        // A client with links may first have to see an attempt to its end.
+        let idle = self.until(due, "everybody is idle", Duration::from_secs(3), |chaos| {
             // The server may still reach its failpoint; then there is nothing to wait for.
             let over = server.as_mut().is_some_and(|server| server.ended().is_some());
             Ok(over || chaos.processes.iter().all(|process| chaos.is_idle(process)))

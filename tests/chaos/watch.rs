@@ -13,7 +13,7 @@ use super::topic_judge::{TopicCounts, TopicJudge};
 use ringpost::cli::stats::Times;
 
 /// How much later than its deadline an operation may end; the limit itself where it has no deadline.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The margin grows by this many times the harness's own longest delay.
 const PER_DELAY: u32 = 20;

@@ -95,10 +95,10 @@ impl Linker {
         self.history.wait_for_gate(gate);
     }
 
-    /// Checks what the process holds. The watcher and threads that were joined have five seconds to
+    /// Checks what the process holds. The watcher and threads that were joined have two seconds to
     /// release the last things.
     fn check_holdings(&self, when: &str, is_right: impl Fn(&Holdings) -> bool) {
-        let until = Instant::now() + Duration::from_secs(5);
+        let until = Instant::now() + Duration::from_secs(2);
         loop {
             // Before the look: this process may be held up between the two.
             let late = Instant::now() >= until;

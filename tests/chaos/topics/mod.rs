@@ -87,10 +87,10 @@ impl Topical {
         self.history.wait_for_gate(gate);
     }
 
-    /// Checks that nothing is held without a registration. The watcher has five seconds to release the
+    /// Checks that nothing is held without a registration. The watcher has two seconds to release the
     /// last things.
     fn check_holdings(&self) {
-        let until = Instant::now() + Duration::from_secs(5);
+        let until = Instant::now() + ASKING;
         loop {
             // Before the look: this process may be held up between the two.
             let late = Instant::now() >= until;

@@ -9,10 +9,7 @@ use super::super::history::{Gate, Op, Outcome};
 use super::{ASKING, Topical, deadline};
 
 /// How long it may take until what it knows is what is listed, while nobody comes or goes.
-const SETTLING: Duration = Duration::from_secs(8);
-
-/// How long that is waited for where the server may lack descriptors, and nothing follows from it.
-const SETTLING_SCARCELY: Duration = Duration::from_secs(2);
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// It has ended with its client.
 pub struct Over;
@@ -77,9 +74,8 @@ impl<'a> Watching<'a> {
 
     /// Waits until what it knows is what the server lists, as long as the gate stays.
     pub fn settle(&mut self, caller: &mut Caller, gate: Gate) -> Result<(), Over> {
-        let time = if self.topical.history.is_scarce() { SETTLING_SCARCELY } else { SETTLING };
-        let until = Instant::now() + time;
-        self.topical.history.begin(0, Op::Watch, deadline(time));
+        let until = Instant::now() + SETTLING;
+        self.topical.history.begin(0, Op::Watch, deadline(SETTLING));
         let settled = loop {
             // Before the looks: this process may be held up between them.
             let late = Instant::now() >= until;
@@ -105,13 +101,13 @@ impl<'a> Watching<'a> {
                 let differing =
                     [self.there.difference(&listed).count(), listed.difference(&self.there).count()];
                 let [more, less] = differing.map(|count| count as u64);
-                let words = [deadline(time)[0], more, less, 0, 0, 0];
+                let words = [deadline(SETTLING)[0], more, less, 0, 0, 0];
                 self.topical.history.end(0, Op::Watch, Outcome::NoAnswer, words);
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(1));
         };
-        self.topical.history.end(0, Op::Watch, Outcome::Ok, deadline(time));
+        self.topical.history.end(0, Op::Watch, Outcome::Ok, deadline(SETTLING));
         settled
     }
 }
