@@ -3,7 +3,7 @@
 //! The traced process is a role of this program under `strace`. It writes a line when a phase begins, which
 //! the trace shows, too. Only the library's threads count, and in a client the thread that uses the library.
 
-use super::common::proc::is_asleep;
+use super::common::proc::{is_asleep, threads};
 use super::common::role::{Role, Stage, say, setting};
 use super::common::server::as_set;
 use super::common::{Bus, LIMIT, Place, eventually};
@@ -241,6 +241,11 @@ fn a_server_makes_only_the_calls_that_are_listed() {
             client.call(b"x").unwrap();
         }
         if wait == WaitStrategy::Spin {
+            // The workers spin.
+            eventually("the acceptor has done all that belongs to the clients", || {
+                let threads = threads(&server.pid.to_string());
+                threads.iter().any(|(name, state)| name == "rp-acceptor" && *state == 'S')
+            });
             server.next("poll");
             for _ in 0..20 {
                 alice.call(b"x").unwrap();
