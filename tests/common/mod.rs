@@ -31,7 +31,7 @@ use tempfile::TempDir;
 /// The limit for every wait in a test. What takes longer is considered hanging.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// The limit for what a server of this process answers by itself. A test waits until it has passed.
+/// The limit for what a server of this process answers by itself.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Polls until the condition holds, and fails after [`LIMIT`].

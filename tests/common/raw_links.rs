@@ -43,13 +43,24 @@ pub fn ask(path: &Path, what: u16, body: &[u8]) -> Answer {
 
 /// Asks on a connection.
 pub fn ask_on(line: &OwnedFd, what: u16, body: &[u8]) -> Answer {
+    try_ask_on(line, what, body).expect("an answer")
+}
+
+/// Asks on a connection that may have ended.
+fn try_ask_on(line: &OwnedFd, what: u16, body: &[u8]) -> Option<Answer> {
     // A server that refuses at once may have closed already.
     let _ = send(line, &datagram(VERSION, what, body), SendFlags::NOSIGNAL);
-    let (status, body, descriptors) = hear_all(line).expect("an answer");
-    match status {
+    let (status, body, descriptors) = hear_all(line)?;
+    Some(match status {
         0 => Ok((body, descriptors)),
         code => Err((code, String::from_utf8(body).unwrap())),
-    }
+    })
+}
+
+/// Asks on a connection. How many bytes and descriptors came; nothing if the connection has ended.
+pub fn sizes_on(line: &OwnedFd, what: u16, body: &[u8]) -> Option<(usize, usize)> {
+    let (body, descriptors) = try_ask_on(line, what, body)?.unwrap();
+    Some((body.len(), descriptors.len()))
 }
 
 /// One side of a link, as it was introduced.

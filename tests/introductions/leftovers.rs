@@ -1,7 +1,7 @@
 //! Tests that nothing is left of an introduction, whatever becomes of it.
 
 use super::common::raw::{RawClient, VERSION, datagram, dial, hear_all};
-use super::common::raw_links::{CONNECT, LISTEN, TAKE, all_links, ask, is_ready};
+use super::common::raw_links::{CONNECT, LISTEN, TAKE, all_links, ask, is_ready, sizes_on};
 use super::common::server::shut_down;
 use super::common::{LIMIT, eventually};
 use super::{Bus, ComesTo};
@@ -103,14 +103,7 @@ fn callers_that_hang_up_at_once_leave_nothing() {
 #[test]
 fn a_flood_of_takes_ends_its_own_connection_only() {
     let (bus, alice, bob, _bell) = with_two();
-    let take = datagram(VERSION, TAKE, &bob.proof());
-    // How many bytes and descriptors came; nothing if the connection has ended.
-    let ask = |line: &OwnedFd| {
-        let _ = send(line, &take, SendFlags::NOSIGNAL);
-        let (status, body, descriptors) = hear_all(line)?;
-        assert_eq!(status, 0);
-        Some((body.len(), descriptors.len()))
-    };
+    let ask = |line: &OwnedFd| sizes_on(line, TAKE, &bob.proof());
     // A slow machine may need longer for that than the ten seconds of a connection.
     eventually("a connection has had its last answer before its time was over", || {
         let (began, line) = (Instant::now(), dial(bus.path()));
@@ -128,6 +121,7 @@ fn a_flood_of_takes_ends_its_own_connection_only() {
         false
     });
     // One that does not read is cut off when its buffer is full, or asked too much.
+    let take = datagram(VERSION, TAKE, &bob.proof());
     let line = dial(bus.path());
     eventually("the server has had enough", || send(&line, &take, SendFlags::NOSIGNAL).is_err());
     drop(line);

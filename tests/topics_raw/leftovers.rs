@@ -130,14 +130,7 @@ fn answers_that_are_never_read_are_dropped_with_their_connections() {
 fn a_flood_of_questions_ends_its_own_connection_only() {
     let bus = Bus::start(&[]);
     let (alice, bob) = (bus.register("alice"), bus.register("bob"));
-    let part = datagram(VERSION, PART, &bob.proof());
-    // How many bytes and descriptors came; nothing if the connection has ended.
-    let ask = |line: &OwnedFd| {
-        let _ = send(line, &part, SendFlags::NOSIGNAL);
-        let (status, body, descriptors) = hear_all(line)?;
-        assert_eq!(status, 0);
-        Some((body.len(), descriptors.len()))
-    };
+    let ask = |line: &OwnedFd| sizes_on(line, PART, &bob.proof());
     let mut topic = None;
     // A slow machine may need longer for that than the ten seconds of a connection.
     eventually("a connection has had its last answer before its time was over", || {
@@ -159,6 +152,7 @@ fn a_flood_of_questions_ends_its_own_connection_only() {
         false
     });
     let topic = topic.unwrap();
+    let part = datagram(VERSION, PART, &bob.proof());
     let line = dial(bus.path());
     eventually("the server has had enough", || send(&line, &part, SendFlags::NOSIGNAL).is_err());
     drop(line);
