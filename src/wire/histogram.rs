@@ -83,8 +83,7 @@ impl Histogram {
         if count == 0 {
             return None;
         }
-        // At least the first one. (A float that is not a number becomes 0.)
-        let rank = ((percent / 100.0 * count as f64).ceil() as u64).clamp(1, count);
+        let rank = Histogram::rank(percent, count);
         let mut seen = 0_u64;
         self.counts
             .iter()
@@ -93,6 +92,13 @@ impl Histogram {
                 seen >= rank
             })
             .map(Histogram::limit)
+    }
+
+    /// How many of `count` durations are so many percent of them, rounded up. At least one.
+    fn rank(percent: f64, count: u64) -> u64 {
+        // Of the float just below: both the percent and the product are rounded, and what is rounded upwards
+        // must not give a rank too many. (A float that is not a number becomes 0.)
+        ((percent.next_down() * count as f64 / 100.0).ceil() as u64).clamp(1, count)
     }
 
     /// What was counted since an earlier look. A count that is smaller than then gives 0.
@@ -189,6 +195,16 @@ mod tests {
         assert_eq!(at(f64::NAN), 112);
         assert_eq!(counted.buckets().map(|(_, count)| count).collect::<Vec<_>>(), [3, 1]);
         assert_eq!(of(&[]).percentile(50.0), None);
+    }
+
+    #[test]
+    fn a_rank_is_not_rounded_up_twice() {
+        for (count, hundredths) in (1..=500_u64).flat_map(|count| (0..=10_000_u64).map(move |of| (count, of))) {
+            let rank = Histogram::rank(hundredths as f64 / 100.0, count);
+            assert_eq!(rank, (hundredths * count).div_ceil(10_000).max(1), "{count} {hundredths}");
+        }
+        // 0.56 as a float, times 25, is more than 14.
+        assert_eq!([(56.0, 25), (99.99, 100_000_000)].map(|(percent, of)| Histogram::rank(percent, of)), [14, 99_990_000]);
     }
 
     #[test]
