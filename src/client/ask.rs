@@ -376,18 +376,24 @@ impl Calls {
         }
     }
 
-    /// A wait for a response failed. If this client registers again and has lost its channel, the outstanding
-    /// calls end, too; `collecting` is for a wait for the oldest of them, which this error reports already.
+    /// A wait for a response failed. If that is the end of the channel, the outstanding calls end, too: each
+    /// of them reports it once, so that no response which is committed after the end is taken for that to
+    /// another call. `collecting` is for a wait for the oldest of them, which this error reports already.
+    /// Otherwise they may still have been answered before the end, unless this client registers again.
     #[cold]
     pub(super) fn ended(&mut self, error: &CallError, collecting: bool) {
-        if let CallError::Disconnected(reason) = *error
-            && reason != CloseReason::Forked
-            && let Some(Registration { session, reconnector: Some(reconnector) }) = &self.registration
-        {
+        let CallError::Disconnected(reason) = *error else { return };
+        if reason == CloseReason::Forked {
+            return;
+        }
+        let registers_again = self.registration.as_ref().filter(|own| own.reconnector.is_some());
+        if collecting || registers_again.is_some() {
             self.requester.end_outstanding(reason);
-            if collecting {
-                let _ = self.requester.take_kept();
-            }
+        }
+        if collecting {
+            let _ = self.requester.take_kept();
+        }
+        if let Some(Registration { session, reconnector: Some(reconnector) }) = registers_again {
             // Last, because this runs the user's code, which may panic.
             reconnector.tell(Half::Caller, session, reason);
         }

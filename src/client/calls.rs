@@ -130,7 +130,8 @@ impl Caller {
     /// # Errors
     ///
     /// See [`CallError`]; [`NothingOutstanding`](CallError::NothingOutstanding) if every response was
-    /// collected. A response that says that the service failed counts as collected.
+    /// collected. A response that says that the service failed counts as collected. After the end of
+    /// the channel each call that got no response returns [`Disconnected`](CallError::Disconnected), once.
     pub fn response(&mut self) -> Result<Reply<'_>, CallError> {
         self.calls.response(Deadline::NEVER)
     }

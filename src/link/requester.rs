@@ -50,6 +50,8 @@ pub(crate) struct Requester {
     /// Responses that arrived before anybody asked for them, in the order of the requests. For a request
     /// that gets no response: the reason.
     kept: VecDeque<Result<Response, CloseReason>>,
+    /// Why the outstanding requests were given up. Nothing is taken from these rings after that.
+    given_up: Option<CloseReason>,
     /// The body of the response that was taken last.
     body: Vec<u8>,
     /// What is told of a link's requests to who looks at the bus.
@@ -94,6 +96,7 @@ impl Requester {
             posted_to: 0,
             posts: 0,
             kept: VecDeque::new(),
+            given_up: None,
             body: Vec::new(),
             told: None,
         }
@@ -350,8 +353,10 @@ impl Requester {
     }
 
     /// Gives up the outstanding requests, which get no response. Collecting one of them returns the reason,
-    /// once.
+    /// once. A response that is committed later, by a responder that has not noticed the end yet, is left in
+    /// the ring: it would be taken for that to another request.
     pub(crate) fn end_outstanding(&mut self, reason: CloseReason) {
+        self.given_up = Some(reason);
         while self.expected != self.next {
             if !self.abandoned.remove(&self.expected) {
                 self.kept.push_back(Err(reason));
@@ -375,6 +380,7 @@ impl Requester {
         self.end_outstanding(reason);
         (self.requests, self.responses) = (requests, responses);
         (self.next, self.expected, self.posted_to) = (0, 0, 0);
+        self.given_up = None;
     }
 
     /// Closes the rings because the responder broke this rule.
@@ -440,7 +446,7 @@ impl Requester {
         incoming.release();
         let sequence = header.sequence.get();
         if sequence != self.expected || self.expected == self.next {
-            return Err(fail(self.violation(Violation::ResponseOrder)));
+            return Err(fail(self.unexpected()));
         }
         let Some(status) = Status::from_code(header.code.get()) else {
             return Err(fail(self.violation(Violation::MalformedBlock)));
@@ -450,6 +456,15 @@ impl Requester {
             return Ok(None);
         }
         Ok(Some((sequence, status)))
+    }
+
+    /// A response came to no request that waits for one, or out of order.
+    #[cold]
+    fn unexpected(&mut self) -> Stop {
+        match self.given_up {
+            Some(reason) => Stop::Closed(reason),
+            None => self.violation(Violation::ResponseOrder),
+        }
     }
 
     #[cold]

@@ -282,3 +282,32 @@ fn a_caller_that_is_killed_before_it_is_accepted_is_passed_over() {
     assert!(matches!(gone, Err(ConnectError::Gone(CloseReason::Peer))), "{gone:?}");
     assert!(listener.accept_timeout(Duration::ZERO).is_err());
 }
+
+/// A service that ends its link may answer after the end.
+#[test]
+fn each_call_has_one_result_when_an_answer_comes_behind_the_end() {
+    let bus = Bus::start();
+    let (mut alice, mut bob, gate) = (bus.client("alice"), bus.client("bob"), Gate::default());
+    let (mut listener, bobs) = (bob.listen().unwrap(), gate.clone());
+    let serving = begin(move || {
+        let mut responder = listener.accept().unwrap().accept().unwrap();
+        let closer = responder.closer();
+        responder.serve(|request, response| {
+            closer.close();
+            bobs.pass();
+            response.write(request.payload())
+        })
+    });
+    let mut link = alice.connect("bob").unwrap();
+    link.submit_all([b"one", b"two", b"six"]).unwrap();
+    gate.wait_for(1);
+    let ended = CallError::Disconnected(CloseReason::Peer);
+    assert_eq!(link.response().unwrap_err(), ended, "to the first");
+    gate.open();
+    assert_eq!(serving.end("the answer behind the end"), Ok(CloseReason::Local));
+    assert_eq!(link.outstanding(), 2);
+    assert_eq!(link.response().unwrap_err(), ended, "to the second");
+    assert_eq!(link.try_response().unwrap_err(), ended, "to the third");
+    assert_eq!(link.response().unwrap_err(), CallError::NothingOutstanding);
+    assert_eq!(link.call(b"four").unwrap_err(), CallError::NotSent(CloseReason::Peer));
+}

@@ -287,7 +287,8 @@ impl Link {
     /// # Errors
     ///
     /// See [`CallError`]; [`NothingOutstanding`](CallError::NothingOutstanding) if every response was
-    /// collected. A response that says that the service failed counts as collected.
+    /// collected. A response that says that the service failed counts as collected. After the end of
+    /// the link each call that got no response returns [`Disconnected`](CallError::Disconnected), once.
     ///
     /// # Examples
     ///
