@@ -170,7 +170,7 @@ fn a_thousand_clients_come_and_go_and_leave_nothing_behind() {
         }
         eventually("all is as before", || registered(&place.path) == 0 && holdings() == baseline);
         after.push(mappings(pid));
-        // The allocator and the cache of thread stacks keep some mappings; no later round may add more.
+        // The allocator keeps some mappings; no later round may add more.
         let spare = 16;
         assert!(after[round] <= after[0] + spare, "mappings after each round: {after:?}");
     }

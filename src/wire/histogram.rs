@@ -199,12 +199,16 @@ mod tests {
 
     #[test]
     fn a_rank_is_not_rounded_up_twice() {
-        for (count, hundredths) in (1..=500_u64).flat_map(|count| (0..=10_000_u64).map(move |of| (count, of))) {
+        for (count, hundredths) in (1..=500_u64).flat_map(|count| (0..=10_000_u64).map(move |of| (count, of)))
+        {
             let rank = Histogram::rank(hundredths as f64 / 100.0, count);
             assert_eq!(rank, (hundredths * count).div_ceil(10_000).max(1), "{count} {hundredths}");
         }
         // 0.56 as a float, times 25, is more than 14.
-        assert_eq!([(56.0, 25), (99.99, 100_000_000)].map(|(percent, of)| Histogram::rank(percent, of)), [14, 99_990_000]);
+        assert_eq!(
+            [(56.0, 25), (99.99, 100_000_000)].map(|(percent, of)| Histogram::rank(percent, of)),
+            [14, 99_990_000]
+        );
     }
 
     #[test]

@@ -287,23 +287,26 @@ fn a_caller_that_is_killed_before_it_is_accepted_is_passed_over() {
 #[test]
 fn each_call_has_one_result_when_an_answer_comes_behind_the_end() {
     let bus = Bus::start();
-    let (mut alice, mut bob, gate) = (bus.client("alice"), bus.client("bob"), Gate::default());
-    let (mut listener, bobs) = (bob.listen().unwrap(), gate.clone());
+    let [mut alice, mut bob] = ["alice", "bob"].map(|name| bus.client(name));
+    let [before, behind] = [(); 2].map(|()| Gate::default());
+    let (mut listener, bobs) = (bob.listen().unwrap(), [before.clone(), behind.clone()]);
     let serving = begin(move || {
         let mut responder = listener.accept().unwrap().accept().unwrap();
         let closer = responder.closer();
         responder.serve(|request, response| {
+            bobs[0].pass();
             closer.close();
-            bobs.pass();
+            bobs[1].pass();
             response.write(request.payload())
         })
     });
     let mut link = alice.connect("bob").unwrap();
     link.submit_all([b"one", b"two", b"six"]).unwrap();
-    gate.wait_for(1);
+    before.open();
+    behind.wait_for(1);
     let ended = CallError::Disconnected(CloseReason::Peer);
     assert_eq!(link.response().unwrap_err(), ended, "to the first");
-    gate.open();
+    behind.open();
     assert_eq!(serving.end("the answer behind the end"), Ok(CloseReason::Local));
     assert_eq!(link.outstanding(), 2);
     assert_eq!(link.response().unwrap_err(), ended, "to the second");
