@@ -479,6 +479,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::link::service::Finished;
     use crate::ring::layout::PRODUCER_PARKED;
     use crate::ring::{Setup, WaitStrategy, local_setup};
     use crate::shm::backend::Ordering;
@@ -593,6 +594,25 @@ mod tests {
         until_parked(&setups);
         drop(requests);
         assert!(matches!(waiter.join().unwrap(), Err(Stop::Closed(_))));
+    }
+
+    /// It was begun before the end, and so its responder may still commit it.
+    #[test]
+    fn an_answer_behind_the_end_is_left() {
+        let (mut requester, _requests, mut responses) = requester();
+        for number in 0..2 {
+            assert_eq!(requester.try_publish(Operation::Call, 0, []), Ok(number));
+        }
+        let (closer, mut spare) = (responses.closer(), Vec::new());
+        let mut answer = crate::link::Response::begin(&mut responses, &mut spare, 0);
+        closer.close();
+        let ended = requester.receive(&mut Deadline::never(), |stop| stop).unwrap_err();
+        let Stop::Closed(reason) = ended else { panic!("{ended:?}") };
+        requester.end_outstanding(reason);
+        assert!(matches!(answer.finish(), Finished::Committed { .. }));
+        std::mem::forget(answer);
+        assert_eq!(requester.keep_until(Instant::now()), Err(ended), "no rule is broken");
+        assert_eq!([(); 3].map(|()| requester.take_kept()), [Some(Err(reason)), Some(Err(reason)), None]);
     }
 
     /// The responder may overlook the sleeper while it serves the post: see `exchange`.
