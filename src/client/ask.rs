@@ -376,10 +376,13 @@ impl Calls {
         }
     }
 
-    /// A wait for a response failed. If that is the end of the channel, the outstanding calls end, too: each
-    /// of them reports it once, so that no response which is committed after the end is taken for that to
-    /// another call. `collecting` is for a wait for the oldest of them, which this error reports already.
-    /// Otherwise they may still have been answered before the end, unless this client registers again.
+    /// A wait for a response failed. If the channel has ended, the outstanding calls get no response any
+    /// more, and collecting each of them reports that, once: a response that is committed behind the end must
+    /// not be taken for that to another call.
+    ///
+    /// `collecting`: the wait was for the oldest of them, which this error reports already. If it was for
+    /// another request, the outstanding calls stay, unless this client registers again: they may have been
+    /// answered before the end.
     #[cold]
     pub(super) fn ended(&mut self, error: &CallError, collecting: bool) {
         let CallError::Disconnected(reason) = *error else { return };

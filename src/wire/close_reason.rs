@@ -88,8 +88,8 @@ impl From<CloseReason> for ring::CloseReason {
 }
 
 impl From<ring::CloseReason> for CloseReason {
-    // Never: where it is inlined, one bit of a reason is looked at in a register that it shares with padding.
-    // That is right, but valgrind cannot tell.
+    // Out of line: where it is inlined, one bit of a reason is looked at in a register that it shares with
+    // padding. That is right, but valgrind cannot tell.
     #[cold]
     #[inline(never)]
     fn from(reason: ring::CloseReason) -> CloseReason {
