@@ -722,7 +722,7 @@ MUTANTS = [
     ("links: each call has one result", CALLS, "if collecting || registers_again.is_some() {", "if registers_again.is_some() {",
      process("links", "each_call_has_one_result")),
     ("links: an answer behind the end breaks no rule", REQUESTER, "Some(reason) => Stop::Closed(reason),",
-     "Some(_) => self.violation(Violation::ResponseOrder),", tests("an_answer_behind_the_end_is_left")),
+     "Some(_) => self.violation(Violation::ResponseOrder),", tests("an_answer_behind_the_end_is_for_nobody")),
     ("links: a post wakes who sleeps", REQUESTER, "        self.posted_to = self.requests.position();\n        self.notify();\n",
      "        self.posted_to = self.requests.position();\n", loom("a_post_wakes")),
     ("links: with posts alone nobody waits for a response", REQUESTER,

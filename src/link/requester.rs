@@ -52,7 +52,7 @@ pub(crate) struct Requester {
     /// Responses that arrived before anybody asked for them, in the order of the requests. For a request
     /// that gets no response: the reason.
     kept: VecDeque<Result<Response, CloseReason>>,
-    /// Why the outstanding requests were given up. Nothing is taken from these rings after that.
+    /// Why the outstanding requests were given up. Any response that comes after that is for nobody.
     given_up: Option<CloseReason>,
     /// The body of the response that was taken last.
     body: Vec<u8>,
@@ -355,8 +355,8 @@ impl Requester {
     }
 
     /// Gives up the outstanding requests, which get no response. Collecting one of them returns the reason,
-    /// once. A response that is committed later, by a responder that has not noticed the end yet, is left in
-    /// the ring: it would be taken for that to another request.
+    /// once. A responder that has not noticed the end yet may commit a response later. It is for nobody, and
+    /// breaks no rule.
     pub(crate) fn end_outstanding(&mut self, reason: CloseReason) {
         self.given_up = Some(reason);
         while self.expected != self.next {

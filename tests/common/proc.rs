@@ -94,8 +94,9 @@ impl Holdings {
     }
 }
 
-/// The number of mappings of a process, with the allocator's memory and without the stacks of threads, of
-/// which the C library keeps 40 MiB, and any number where many threads end at once.
+/// The number of mappings of a process, the allocator's included. The stacks of threads do not count: when
+/// many threads have ended at once, the C library keeps any number of stacks. Stacks that are never given
+/// back show in the memory that `churn` checks.
 pub fn mappings(pid: u32) -> usize {
     /// The size of the stack of each thread that the library starts.
     const STACK: u64 = 2 << 20;

@@ -122,7 +122,7 @@ fn a_close_ends_a_wait_for_posts_to_be_taken() {
 
 /// It was begun before the end, and so its responder may still commit it.
 #[test]
-fn an_answer_behind_the_end_is_left() {
+fn an_answer_behind_the_end_is_for_nobody() {
     let (mut requester, _requests, mut responses) = requester();
     for number in 0..2 {
         assert_eq!(requester.try_publish(Operation::Call, 0, []), Ok(number));
