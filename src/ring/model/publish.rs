@@ -125,6 +125,23 @@ fn stale_payload_is_not_a_header_behind_two_lines() {
     });
 }
 
+/// The same behind the second of two such records, whose 0 was stored after the first one.
+#[test]
+fn stale_payload_is_not_a_header_where_far_ahead_was_cleared() {
+    explore(|| {
+        let (mut producer, mut consumer) = ring(16, WRAP);
+        let mut received = Vec::new();
+        // Lines 0 to 3, then 4 and 5 with the forgery at 5, one lap early; then up to line 16.
+        for line in 0..16 {
+            let block = if line == 4 { forgery(WRAP + 21) } else { vec![] };
+            producer.try_send(&block).unwrap();
+            consumer.try_recv(&mut received).unwrap().unwrap();
+        }
+        // At line 17: twice two lines, then line 21, which is where the forgery lies.
+        pass((producer, consumer), vec![block(1, 100), block(2, 100)], 3, send_some(2));
+    });
+}
+
 /// The same behind a batch.
 #[test]
 fn stale_payload_is_not_a_header_behind_a_batch() {

@@ -59,6 +59,9 @@ pub struct Producer {
     /// [`NOWHERE`] if there is none. It is reset before anything is written there that may not be committed.
     /// It means nothing once the tail has passed it.
     cleared: u64,
+    /// The last of more such positions, which lie `cleared_step` apart.
+    cleared_to: u64,
+    cleared_step: u64,
     /// The size of the last record in bytes. The next one often has the same size.
     last_size: u64,
 }
@@ -76,6 +79,8 @@ impl Producer {
             head: setup.start,
             was_full: false,
             cleared: NOWHERE,
+            cleared_to: NOWHERE,
+            cleared_step: LINE as u64,
             last_size: LINE as u64,
         }
     }

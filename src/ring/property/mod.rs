@@ -250,7 +250,7 @@ impl Pair {
 
     fn run(&mut self, op: &Op) {
         self.run_one(op);
-        if let Some(position) = self.producer.cleared() {
+        for position in self.producer.cleared() {
             let at = self.setup.data + (position % self.plain.capacity) as usize;
             assert_eq!(
                 self.setup.view.word64(at).load(Ordering::Relaxed),

@@ -58,7 +58,7 @@ fn a_draft_begun_anew_leaves_nothing_behind_its_end() {
     for len in [100, 170] {
         producer.try_send(&vec![1; len]).unwrap();
         assert_eq!(consumer.try_recv(&mut into), Ok(Some(len)));
-        let ahead = producer.cleared().unwrap();
+        let ahead = producer.cleared().next().unwrap();
         let mut draft = producer.begin(0).unwrap();
         producer.extend(&mut draft, 400);
         producer.write(&draft, 0, &[0xff; 400]);
