@@ -295,3 +295,29 @@ fn threads_pass_everything_in_order() {
         }
     }
 }
+
+/// Headers that lie on the steps of one size are not on those of another.
+#[test]
+fn what_was_cleared_far_ahead_is_known_for_one_size() {
+    let setup = local_setup(2048, WaitStrategy::Park, 0).unwrap();
+    let (mut producer, mut consumer) = (Producer::new(&setup), Consumer::new(&setup));
+    let mut into = Vec::new();
+    for _ in 0..2 {
+        producer.try_send(&[0xff; 1000]).unwrap();
+        assert_eq!(consumer.try_recv(&mut into), Ok(Some(1000)));
+    }
+    producer.try_send(&[1; 200]).unwrap();
+    let behind = producer.cleared().next().unwrap();
+    // Together as long as one of the first size.
+    for block in [&[2_u8; 0][..], &[2; 130]] {
+        producer.try_publish(None, &[block]).unwrap();
+    }
+    assert_eq!(producer.position(), behind);
+    producer.notify();
+    let cleared: Vec<u64> = producer.cleared().collect();
+    assert_eq!(cleared, [behind + 192, behind + 384]);
+    for position in cleared {
+        let at = setup.data + (position % setup.capacity as u64) as usize;
+        assert_eq!(setup.view.word64(at).load(Ordering::Relaxed), 0);
+    }
+}
