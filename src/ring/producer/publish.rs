@@ -158,7 +158,9 @@ impl Producer {
         let (position, size) = (self.end.position, self.last_size);
         let goes_on = self.cleared == position && self.cleared_step == size;
         let mut to = if goes_on { self.cleared_to } else { position };
-        while to < position + CLEARED_AHEAD && to + size + LINE as u64 - self.head <= self.capacity() {
+        let room = self.head + self.capacity() - size - LINE as u64;
+        let most = room.min(position + CLEARED_AHEAD - 1);
+        while to <= most {
             to += size;
             self.end.ring.header(to).store(EMPTY, Ordering::Relaxed);
             failpoint!("publish.far_ahead", [server, client, channel, link], rarely);
@@ -176,8 +178,8 @@ impl Producer {
         (self.cleared..=to).step_by(self.cleared_step as usize).filter(|&at| at > self.end.position)
     }
 
-    #[inline(never)]
-    pub(super) fn prepare_lines(&self) {
+    #[inline(always)]
+    fn prepare_lines(&self) {
         for line in 1..(self.last_size / LINE as u64).min(4) {
             self.end.ring.prefetch_for_write(self.end.position + line * LINE as u64);
         }
