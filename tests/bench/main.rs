@@ -84,12 +84,25 @@ fn latency_with_free_ends() {
 #[test]
 fn latency_with_a_control() {
     // More than one slice in one of two rounds.
-    let object =
-        measure(&["latency", "--control", "--count", "50000", "--rounds", "2", "--blocks", "2", "--size", "8"]);
+    let object = measure(&[
+        "latency",
+        "--control",
+        "--count",
+        "50000",
+        "--rounds",
+        "2",
+        "--blocks",
+        "2",
+        "--size",
+        "8",
+    ]);
     has(&object, &["/rtt_ns/p50", "/rtt_ns/p999"]);
     assert!(object["rtt_ns"]["p9999"].is_null(), "five calls are beyond it: {object}");
     let control = &object["control"];
-    has(control, &["/slice_calls", "/calls_s", "/floor_s", "/clock_s", "/floor_rtt_ns/p50", "/less_stalls_ns/p50"]);
+    has(
+        control,
+        &["/slice_calls", "/calls_s", "/floor_s", "/clock_s", "/floor_rtt_ns/p50", "/less_stalls_ns/p50"],
+    );
     let time = |path: &str| object.pointer(path).and_then(Value::as_u64).unwrap();
     assert!(time("/control/less_stalls_ns/max") <= time("/rtt_ns/max"), "{object}");
     assert!(!rows(control, "/floor_distribution").is_empty());
@@ -245,7 +258,8 @@ fn observe() {
         for field in ["looked_at", "scraped", "verbose", "messages", "tapped"] {
             has(&calls[field], &BESIDE);
         }
-        // The tap takes its copies after each block, and a block's fit into its ring. Some messages are in the log.
+        // The tap takes its copies after each block, and a block's fit into its ring. Some messages are in
+        // the log.
         has(calls, &["/block_calls", "/received", "/logged"]);
     }
     // One CPU has no other way.

@@ -90,19 +90,21 @@ impl Times {
     }
 
     /// The percentiles of these times without the stalls that also occur without the measured work. `control`
-    /// are the times of operations that were made in turn with these, and `share` is the time that these took,
-    /// divided by the time that those took.
+    /// are the times of operations that were made in turn with these, and `share` is the time that these
+    /// took, divided by the time that those took.
     ///
     /// For each time from the longest on: how many are at least so long, less the stalls of the control that
-    /// would make one of these so long, times `share`. The percentile is where more than the allowed number are
-    /// left. A stall is counted from [`STALL`] on, so that the usual variation of the control takes nothing away.
+    /// would make one of these so long, times `share`. The percentile is where more than the allowed number
+    /// are left. A stall is counted from [`STALL`] on, so that the usual variation of the control takes
+    /// nothing away.
     pub fn without_stalls_of(&self, control: &Times, share: f64) -> Summary {
         if self.histogram.is_empty() || control.histogram.is_empty() {
             return self.summary();
         }
         let median = self.at(0.5);
         let from_longest = |times: &Times| {
-            let counts = times.histogram.iter_recorded().map(|at| (at.value_iterated_to(), at.count_at_value()));
+            let counts =
+                times.histogram.iter_recorded().map(|at| (at.value_iterated_to(), at.count_at_value()));
             let mut longest: Vec<(u64, u64)> = counts.collect();
             longest.reverse();
             let mut sum = 0;

@@ -1,11 +1,11 @@
 //! `ringpost-bench latency --control`: which of the slow calls are the machine's doing.
 //!
-//! The host takes a CPU away, an interrupt comes, another program runs: such a *stall* delays whatever is under way
-//! on that CPU. A thread that only reads the clock sees it as a gap between two readings, but only a thread on
-//! the same CPU does, and beside a measured end it would be a stall itself. So the control takes turns with the
-//! calls on their two CPUs: a slice of calls, as many bare round trips timed in the same way, and for as long as
-//! the calls took a thread on each CPU that only reads the clock. Stalls come by time and not by call. So they are
-//! compared by how often a second they come, and taken away by that rate.
+//! The host takes a CPU away, an interrupt comes, another program runs: such a *stall* delays whatever is
+//! under way on that CPU. A thread that only reads the clock sees it as a gap between two readings, but only
+//! a thread on the same CPU does, and beside a measured end it would be a stall itself. So the control takes
+//! turns with the calls on their two CPUs: a slice of calls, as many bare round trips timed in the same way,
+//! and for as long as the calls took a thread on each CPU that only reads the clock. Stalls come by time and
+//! not by call. So they are compared by how often a second they come, and taken away by that rate.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -163,7 +163,8 @@ pub struct Controlled {
     stalls: [Stalls; LONGER.len()],
 }
 
-/// How often a second something takes longer than its median by more than this; null where nothing was measured.
+/// How often a second something takes longer than its median by more than this; null where nothing was
+/// measured.
 #[derive(Serialize)]
 struct Stalls {
     longer_ns: u64,

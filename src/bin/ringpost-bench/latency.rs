@@ -164,7 +164,11 @@ impl Measured {
             let mut left = count;
             while left > 0 {
                 let slice = left.min(SLICE);
-                setup.progress.show(format_args!("{} calls are left of {}", thousands(left), thousands(count)));
+                setup.progress.show(format_args!(
+                    "{} calls are left of {}",
+                    thousands(left),
+                    thousands(count)
+                ));
                 control.slice(setup, &mut self.requests, &mut self.times, slice)?;
                 left -= slice;
             }

@@ -12,6 +12,7 @@ use clap::Args;
 use ringpost::cli::args::{bytes, readable_bytes};
 use ringpost::cli::cpu::Pins;
 use ringpost::cli::exit::{Failure, Outcome};
+use ringpost::cli::signals::Interrupt;
 use ringpost::cli::stats::{Beside, Spread, nanoseconds, thousandths};
 use ringpost::cli::table::Table;
 use ringpost::cli::usage;
@@ -167,21 +168,23 @@ impl Measured {
         let (alone, looked_at, tapped) = (plain()?, plain()?, plain()?);
         let scraped = Another::with(setup, wait, size, metrics)?;
         let verbose = Another::with(setup, wait, size, |directory| {
-            vec!["-v".into(), "--log-file".into(), log(directory).into(), "--log-rotate".into(), "never".into()]
+            vec![
+                "-v".into(),
+                "--log-file".into(),
+                log(directory).into(),
+                "--log-rotate".into(),
+                "never".into(),
+            ]
         })?;
+        let written = log(verbose.directory());
         let client = |server: &Another| {
             Client::builder(&server.socket).wait(wait).register("ringpost-bench").map_err(Failure::failed)
         };
-        let mut clients = [
-            client(&alone)?,
-            client(&looked_at)?,
-            client(&scraped)?,
-            client(&verbose)?,
-            client(&tapped)?,
-        ];
+        let mut clients =
+            [client(&alone)?, client(&looked_at)?, client(&scraped)?, client(&verbose)?, client(&tapped)?];
         let closers = clients.each_ref().map(Client::closer);
         let mut observer = Due::new(Observer::connect(&looked_at.socket).map_err(Failure::failed)?);
-        let mut scraper = Due::new(metrics_beside(&scraped.socket));
+        let mut scraper = Due::new(metrics_socket(scraped.directory()));
         let mut tapper = Client::register(&tapped.socket, "ringpost-bench-tap").map_err(Failure::failed)?;
         let mut tap = tapper.tap(SNAP).map_err(Failure::failed)?;
         setup.end_waits_on_signals(move || closers.iter().for_each(ringpost::Closer::close));
@@ -199,12 +202,13 @@ impl Measured {
             self.verbose.push(call_block(fourth, &mut requests, warm, count)?);
             self.messages_verbose.push(message_block(fourth, &mut requests, warm, count)?);
             self.sent += u64::from(warm + count);
+            settle(&written, &setup.interrupt)?;
             self.tapped.push(call_block(fifth, &mut requests, warm, count)?);
             self.drain(&mut tap)?;
         }
         drop(clients);
-        let directory = verbose.stop()?;
-        let text = std::fs::read_to_string(log(directory.path())).map_err(Failure::failed)?;
+        let _directory = verbose.stop()?;
+        let text = std::fs::read_to_string(&written).map_err(Failure::failed)?;
         self.lines += text.lines().filter(|line| line.contains(" message ")).count() as u64;
         Ok(())
     }
@@ -233,7 +237,9 @@ fn message_block(
             client.send(key, payload).map_err(Failure::failed)?;
             let message = client.try_recv().map_err(Failure::failed)?;
             if message.is_none_or(|message| message.payload().len() != payload.len()) {
-                return Err(Failure::failed("a message did not come as it was sent, so the measurement is invalid"));
+                return Err(Failure::failed(
+                    "a message did not come as it was sent, so the measurement is invalid",
+                ));
             }
         }
         Ok(start.elapsed())
@@ -247,16 +253,31 @@ fn log(directory: &Path) -> PathBuf {
     directory.join("log")
 }
 
+/// Waits until the log grows no more: its writer shares a CPU with the blocks that follow.
+fn settle(log: &Path, interrupt: &Interrupt) -> Outcome {
+    let length = || std::fs::metadata(log).map(|metadata| metadata.len()).map_err(Failure::failed);
+    let mut last = length()?;
+    loop {
+        interrupt.check()?;
+        std::thread::sleep(Duration::from_millis(10));
+        let now = length()?;
+        if now == last {
+            return Ok(());
+        }
+        last = now;
+    }
+}
+
 /// The options of a server whose metrics can be scraped in its directory.
 fn metrics(directory: &Path) -> Vec<OsString> {
     let mut place = OsString::from("unix:");
-    place.push(metrics_beside(directory));
+    place.push(metrics_socket(directory));
     vec!["--metrics".into(), place]
 }
 
-/// The socket of the metrics in a directory, or beside the server's socket.
-fn metrics_beside(path: &Path) -> PathBuf {
-    if path.is_dir() { path.join("metrics.sock") } else { path.with_file_name("metrics.sock") }
+/// The socket of the metrics in a server's directory.
+fn metrics_socket(directory: &Path) -> PathBuf {
+    directory.join("metrics.sock")
 }
 
 /// Something that is done once a second.
@@ -297,7 +318,8 @@ fn scrape(path: &Path) -> Result<usize, Failure> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).map_err(Failure::failed)?;
     let clients = answer.lines().find_map(|line| line.strip_prefix("ringpost_clients "));
-    let invalid = || Failure::failed("a scrape did not show the number of clients, so the measurement is invalid");
+    let invalid =
+        || Failure::failed("a scrape did not show the number of clients, so the measurement is invalid");
     clients.and_then(|clients| clients.trim().parse().ok()).ok_or_else(invalid)
 }
 
@@ -315,7 +337,7 @@ impl Observe {
             ["idle-clients".as_ref(), server.socket.as_os_str(), clients.as_ref(), "adaptive".as_ref()];
         let _clients = setup.helper(&arguments, Duration::from_secs(120))?;
         let observer = Observer::connect(&server.socket).map_err(Failure::failed)?;
-        let path = metrics_beside(&server.socket);
+        let path = metrics_socket(server.directory());
         Ok([
             self.timed(setup, server.id(), || look(&observer))?,
             self.timed(setup, server.id(), || scrape(&path))?,
@@ -369,7 +391,8 @@ impl Figures for Observed {
             }
         }
         let part = |of: fn(&Calls) -> f64| {
-            let parts: Vec<String> = self.calls.iter().map(|calls| format!("{:.1} %", of(calls) * 100.0)).collect();
+            let parts: Vec<String> =
+                self.calls.iter().map(|calls| format!("{:.1} %", of(calls) * 100.0)).collect();
             parts.join(" and ")
         };
         let look = |what: &str, look: &Look| {

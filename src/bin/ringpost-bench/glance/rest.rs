@@ -262,7 +262,10 @@ pub fn observed(found: &Value) -> Option<Content> {
             ("verbose", "call to a server that logs messages (`-v`)".to_string()),
             (
                 "messages",
-                format!("message to oneself, of a server that logs it; {} in the log", percent(calls, "/logged")),
+                format!(
+                    "message to oneself, of a server that logs it; {} in the log",
+                    percent(calls, "/logged")
+                ),
             ),
             ("tapped", format!("call to a server that is tapped; {} received", percent(calls, "/received"))),
         ] {

@@ -92,7 +92,12 @@ impl Another {
         Ok(Another { process, socket, directory })
     }
 
-    /// Ends it, and returns its directory.
+    /// Where its socket is.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Ends it, and returns its directory, which is removed when that is dropped.
     pub fn stop(self) -> Result<TempDir, Failure> {
         self.process.stop()?;
         Ok(self.directory)
