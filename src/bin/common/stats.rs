@@ -127,7 +127,8 @@ impl Times {
             place.map_or(self.least, |(time, _)| (*time).clamp(self.least, self.most))
         };
         let count = self.histogram.len() as f64;
-        self.summary_of(first(0.5), |quantile| first((1.0 - quantile) * count))
+        // Both are values of the histogram's buckets, but not always the same end of one.
+        self.summary_of(first(0.5), |quantile| first((1.0 - quantile) * count).min(self.at(quantile)))
     }
 }
 
