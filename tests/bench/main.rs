@@ -82,6 +82,43 @@ fn latency_with_free_ends() {
 }
 
 #[test]
+fn latency_with_a_control() {
+    // More than one slice in one of two rounds.
+    let object = measure(&[
+        "latency",
+        "--control",
+        "--count",
+        "50000",
+        "--rounds",
+        "2",
+        "--blocks",
+        "2",
+        "--size",
+        "8",
+    ]);
+    has(&object, &["/rtt_ns/p50", "/rtt_ns/p999"]);
+    assert!(object["rtt_ns"]["p9999"].is_null(), "five calls are beyond it: {object}");
+    let control = &object["control"];
+    has(
+        control,
+        &["/slice_calls", "/calls_s", "/floor_s", "/clock_s", "/floor_rtt_ns/p50", "/less_stalls_ns/p50"],
+    );
+    let time = |path: &str| object.pointer(path).and_then(Value::as_u64).unwrap();
+    assert!(time("/control/less_stalls_ns/max") <= time("/rtt_ns/max"), "{object}");
+    assert!(!rows(control, "/floor_distribution").is_empty());
+    let stalls = rows(control, "/stalls");
+    let rates = |field: &str| stalls.iter().filter_map(|row| row[field].as_f64()).collect::<Vec<_>>();
+    for field in ["calls_per_s", "floor_per_s", "client_clock_per_s"] {
+        let mut rates = rates(field);
+        assert_eq!(rates.len(), stalls.len(), "{field}: {object}");
+        rates.reverse();
+        assert!(rates.is_sorted(), "the longer, the seldomer: {object}");
+    }
+    // One CPU has one clock.
+    assert_eq!(rates("server_clock_per_s").is_empty(), object["cpus"] == 1, "{object}");
+}
+
+#[test]
 fn wakeup() {
     let object = measure(&["wakeup", "--count", "20", "--blocks", "2"]);
     let places = rows(&object, "/places");
@@ -218,16 +255,19 @@ fn register() {
 fn observe() {
     let object = measure(&["observe", "--blocks", "2", "--rounds", "2", "--clients", "3", "--looks", "2"]);
     for calls in rows(&object, "/calls") {
-        for field in ["looked_at", "tapped"] {
+        for field in ["looked_at", "scraped", "verbose", "messages", "tapped"] {
             has(&calls[field], &BESIDE);
         }
-        // The tap takes its copies after each block, and a block's fit into its ring.
-        has(calls, &["/block_calls", "/received"]);
+        // The tap takes its copies after each block, and a block's fit into its ring. Some messages are in
+        // the log.
+        has(calls, &["/block_calls", "/received", "/logged"]);
     }
     // One CPU has no other way.
     assert_eq!(rows(&object, "/calls").len() == 2, object["cpus"].as_u64().unwrap() > 1, "{object}");
-    has(&object["look"], &["/clients", "/ns/p50"]);
-    assert!(object["look"]["server_cpu_ms"].is_number(), "{object}");
+    for field in ["look", "scrape"] {
+        has(&object[field], &["/clients", "/ns/p50"]);
+        assert!(object[field]["server_cpu_ms"].is_number(), "{object}");
+    }
 }
 
 #[test]
@@ -236,6 +276,7 @@ fn tables_for_people_have_the_floor_and_the_ratio() {
     for arguments in [
         &["latency", "--count", "100", "--blocks", "1"][..],
         &["latency", "--rate", "1000", "--count", "20", "--blocks", "1"],
+        &["latency", "--control", "--count", "100", "--blocks", "1"],
         &["wakeup", "--count", "10", "--blocks", "1"],
         &["throughput", "--count", "100", "--blocks", "1", "--sizes", "56", "--windows", "4"],
         &["forward", "--count", "10", "--blocks", "1"],
@@ -281,6 +322,8 @@ fn wrong_values_are_status_2() {
         &["latency", "--rate", "0"][..],
         &["latency", "--rate", "fast"],
         &["latency", "--blocks", "0"],
+        &["latency", "--control", "--free"],
+        &["latency", "--control", "--rate", "1000"],
         &["latency", "--size", "2G"],
         &["wakeup", "--wait", "spin"],
         &["wakeup", "--pin", "0,100000"],

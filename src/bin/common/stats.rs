@@ -12,15 +12,26 @@ pub struct Times {
 }
 
 /// The percentiles of [`Times`], in nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Summary {
     pub min: u64,
     pub p50: u64,
     pub p90: u64,
     pub p99: u64,
     pub p999: u64,
+    /// `None` if fewer than [`BEYOND`] of the times lie beyond it; the same for the next.
+    #[serde(default)]
+    pub p9999: Option<u64>,
+    #[serde(default)]
+    pub p99999: Option<u64>,
     pub max: u64,
 }
+
+/// Fewer times than this say nothing about a percentile that they lie beyond.
+const BEYOND: u64 = 10;
+
+/// An operation that took so many nanoseconds longer than its median was stalled.
+const STALL: u64 = 1_000;
 
 impl Default for Times {
     /// Makes room for times of up to a minute with three digits of precision.
@@ -47,17 +58,77 @@ impl Times {
     /// kept between those two.
     pub fn summary(&self) -> Summary {
         if self.histogram.is_empty() {
-            return Summary { min: 0, p50: 0, p90: 0, p99: 0, p999: 0, max: 0 };
+            return Summary::default();
         }
-        let at = |quantile| self.histogram.value_at_quantile(quantile).clamp(self.least, self.most);
+        self.summary_of(self.most, |quantile| self.at(quantile))
+    }
+
+    fn at(&self, quantile: f64) -> u64 {
+        self.histogram.value_at_quantile(quantile).clamp(self.least, self.most)
+    }
+
+    fn summary_of(&self, max: u64, at: impl Fn(f64) -> u64) -> Summary {
+        let count = self.histogram.len();
         Summary {
             min: self.least,
             p50: at(0.5),
             p90: at(0.9),
             p99: at(0.99),
             p999: at(0.999),
-            max: self.most,
+            p9999: (count / 10_000 >= BEYOND).then(|| at(0.9999)),
+            p99999: (count / 100_000 >= BEYOND).then(|| at(0.99999)),
+            max,
         }
+    }
+
+    /// How many times are longer than the median by more than this.
+    pub fn longer_by(&self, nanoseconds: u64) -> u64 {
+        if self.histogram.is_empty() {
+            return 0;
+        }
+        self.histogram.count_between(self.at(0.5).saturating_add(nanoseconds + 1), u64::MAX)
+    }
+
+    /// The percentiles of these times without the stalls that also occur without the measured work. `control`
+    /// are the times of operations that were made in turn with these, and `share` is the time that these
+    /// took, divided by the time that those took.
+    ///
+    /// For each time from the longest on: how many are at least so long, less the stalls of the control that
+    /// would make one of these so long, times `share`. The percentile is where more than the allowed number
+    /// are left. A stall is counted from [`STALL`] on, so that the usual variation of the control takes
+    /// nothing away.
+    pub fn without_stalls_of(&self, control: &Times, share: f64) -> Summary {
+        if self.histogram.is_empty() || control.histogram.is_empty() {
+            return self.summary();
+        }
+        let median = self.at(0.5);
+        let from_longest = |times: &Times| {
+            let counts =
+                times.histogram.iter_recorded().map(|at| (at.value_iterated_to(), at.count_at_value()));
+            let mut longest: Vec<(u64, u64)> = counts.collect();
+            longest.reverse();
+            let mut sum = 0;
+            longest.iter_mut().for_each(|(_, count)| {
+                sum += *count;
+                *count = sum;
+            });
+            longest
+        };
+        let (ours, stalls) = (from_longest(self), from_longest(control));
+        let stalled = |time: u64| {
+            let least = control.at(0.5) + time.saturating_sub(median).max(STALL);
+            let place = stalls.partition_point(|&(time, _)| time >= least);
+            place.checked_sub(1).map_or(0, |place| stalls[place].1)
+        };
+        let left: Vec<(u64, f64)> =
+            ours.iter().map(|&(time, count)| (time, count as f64 - stalled(time) as f64 * share)).collect();
+        let first = |allowed: f64| {
+            let place = left.iter().find(|(_, left)| *left > allowed);
+            place.map_or(self.least, |(time, _)| (*time).clamp(self.least, self.most))
+        };
+        let count = self.histogram.len() as f64;
+        // Both are values of the histogram's buckets, but not always the same end of one.
+        self.summary_of(first(0.5), |quantile| first((1.0 - quantile) * count).min(self.at(quantile)))
     }
 }
 
@@ -74,8 +145,7 @@ impl Times {
                 let rest = tail * step;
                 if rest * count >= 1.0 {
                     let at = ((1.0 - rest) * 1e9).round() / 1e9;
-                    let time = self.histogram.value_at_quantile(at).clamp(self.least, self.most);
-                    points.push((at, time));
+                    points.push((at, self.at(at)));
                 }
             }
             tail /= 10.0;
@@ -243,6 +313,55 @@ mod tests {
         assert_eq!((summary.min, summary.p50, summary.p90), (1, 501, 901));
         assert_eq!(summary.max, 3_600_000_000_000);
         assert!(summary.p99 <= summary.p999 && summary.p999 <= summary.max);
+    }
+
+    #[test]
+    fn a_percentile_has_ten_times_beyond_it() {
+        let mut times = Times::new();
+        for _ in 0..99_999 {
+            times.record(Duration::from_nanos(7));
+        }
+        assert_eq!(times.summary().p9999, None);
+        times.record(Duration::from_nanos(7));
+        assert_eq!((times.summary().p9999, times.summary().p99999), (Some(7), None));
+    }
+
+    /// A hundred thousand times with these stalls among them: how many, and how long.
+    fn stalled(usual: u64, stalls: &[(u64, u64)]) -> Times {
+        let mut times = Times::new();
+        let all: u64 = stalls.iter().map(|stall| stall.0).sum();
+        (0..100_000 - all).for_each(|_| times.record(Duration::from_nanos(usual)));
+        for &(count, long) in stalls {
+            (0..count).for_each(|_| times.record(Duration::from_nanos(usual + long)));
+        }
+        times
+    }
+
+    #[test]
+    fn stalls_of_the_control_are_taken_away_by_their_length_and_rate() {
+        // As many stalls of 50 us as the control has in the same time, and 200 of 8 us that it has not.
+        let calls = stalled(100, &[(300, 50_000), (200, 8_000)]);
+        assert_eq!((calls.longer_by(1_000), calls.longer_by(10_000)), (500, 300));
+        let [none, half, all] = [0, 150, 300].map(|count| {
+            let control = stalled(60, &[(count, 50_000)]);
+            let without = calls.without_stalls_of(&control, 1.0);
+            assert_eq!((without.p50, without.p99), (100, 100));
+            (without.p999, without.p9999.unwrap(), without.max)
+        });
+        let near = |times: (u64, u64, u64), long: [u64; 3]| {
+            let times = [times.0, times.1, times.2];
+            let near = |(time, long): (u64, u64)| time.abs_diff(long + 100) <= long / 500;
+            assert!(times.into_iter().zip(long).all(near), "{times:?}, not {long:?}");
+        };
+        near(none, [50_000; 3]);
+        near(half, [50_000; 3]);
+        near(all, [8_000; 3]);
+        // Half as many in half of the time are as many.
+        let halved = calls.without_stalls_of(&stalled(60, &[(150, 50_000)]), 2.0);
+        near((halved.p999, halved.p9999.unwrap(), halved.max), [8_000; 3]);
+        // What varies by less than a stall takes nothing away.
+        let varies = calls.without_stalls_of(&stalled(60, &[(40_000, 900)]), 1.0);
+        near((varies.p999, varies.p9999.unwrap(), varies.max), [50_000; 3]);
     }
 
     #[test]

@@ -116,9 +116,10 @@ pub enum Command {
     Topics(Options<topics::Topics>),
     /// What it costs to be observed
     ///
-    /// Calls to a server whose figures somebody looks at once a second, and calls to one that is tapped,
-    /// beside the same calls to one that nobody observes, which stand in place of the floor; across two CPUs,
-    /// and between ends that sleep on one. And what a look costs the server.
+    /// Calls to a server whose figures somebody looks at once a second, to one whose metrics are scraped as
+    /// often, to one that was started with -v, and to one that is tapped, beside the same calls to one that
+    /// nobody observes, which stand in place of the floor; across two CPUs, and between ends that sleep on
+    /// one. Messages by way of the one that logs them. And what a look and a scrape cost the server.
     Observe(Options<observe::Observe>),
     /// Run all measurements and write an HTML page
     ///

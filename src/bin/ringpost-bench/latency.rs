@@ -11,6 +11,7 @@ use ringpost::cli::table::Table;
 use serde::Serialize;
 
 use crate::calls::{IN_BLOCK, Requests, WARM, call_block, calls_in_block, verified_call};
+use crate::control::{Control, Controlled, SLICE};
 use crate::measurement::{About, Figures, Measurement, Session, Waiting, warn};
 use crate::rate;
 use crate::rows::{percentiles, ratio, spread};
@@ -46,6 +47,15 @@ pub struct Latency {
     /// Do not pin the ends; the floor is still measured on two CPUs
     #[arg(long)]
     free: bool,
+
+    /// Tell apart which slow calls are the machine's doing
+    ///
+    /// In turn with the calls that are timed one by one, as many bare round trips are timed in the same way,
+    /// and a thread on each of the two CPUs only reads the clock. What the calls have less of the floor's
+    /// stalls is shown, too. For the rare percentiles
+    /// add --count 100000000: that takes about a minute.
+    #[arg(long, conflicts_with_all = ["rate", "free"])]
+    control: bool,
 }
 
 impl Measurement for Latency {
@@ -65,6 +75,7 @@ impl Measurement for Latency {
         // Each round has at least one pair of blocks and one call.
         let most = count.min(blocks.into()).min(self.rounds.unwrap_or(ROUNDS).into());
         let mut measured = Measured::new(ways(session.floor_pins), self.size);
+        measured.control = self.control.then(Control::default);
         for round in 0..most {
             let part = |all: u64| all * (round + 1) / most - all * round / most;
             let plan = Plan { blocks: part(blocks.into()) as u32, ..session.plan(self.size) };
@@ -91,6 +102,8 @@ pub struct RoundTrips {
     rtt_ns: Summary,
     /// Pairs of a fraction and the time which that fraction does not exceed.
     distribution: Vec<(f64, u64)>,
+    /// What the machine does beside; null without --control.
+    control: Option<Controlled>,
     /// The smallest step of the clock.
     clock_ns: u64,
     /// The cost of reading the clock.
@@ -129,12 +142,13 @@ struct Measured {
     /// How many blocks there were at the end of each round.
     ends: Vec<usize>,
     times: Times,
+    control: Option<Control>,
 }
 
 impl Measured {
     fn new(ways: &[Look], size: usize) -> Measured {
-        let (calls, ends) = (Vec::new(), Vec::new());
-        Measured { requests: Requests::new(size), floor: Blocks::new(ways), calls, ends, times: Times::new() }
+        let (requests, floor, times) = (Requests::new(size), Blocks::new(ways), Times::new());
+        Measured { requests, floor, calls: Vec::new(), ends: Vec::new(), times, control: None }
     }
 
     fn round(&mut self, setup: &mut Setup, count: u64) -> Outcome {
@@ -146,6 +160,20 @@ impl Measured {
             self.calls.push(call_block(&mut setup.client, &mut self.requests, warm, in_block)?);
         }
         self.ends.push(self.calls.len());
+        if let Some(control) = &mut self.control {
+            let mut left = count;
+            while left > 0 {
+                let slice = left.min(SLICE);
+                setup.progress.show(format_args!(
+                    "{} calls are left of {}",
+                    thousands(left),
+                    thousands(count)
+                ));
+                control.slice(setup, &mut self.requests, &mut self.times, slice)?;
+                left -= slice;
+            }
+            return Ok(());
+        }
         for number in 0..count {
             if number.is_multiple_of(1024) {
                 setup.progress.show(format_args!("call {} of {}", thousands(number), thousands(count)));
@@ -186,6 +214,7 @@ impl Measured {
             ratio_p90: ratio.p90,
             rtt_ns: self.times.summary(),
             distribution: self.times.distribution(),
+            control: self.control.as_ref().map(|control| control.figures(&self.times)),
             clock_ns: clock.resolution,
             clock_read_ns: clock.cost,
         }
@@ -226,7 +255,10 @@ impl Figures for RoundTrips {
             thousands(self.count),
             self.clock_read_ns,
             self.clock_ns,
-            percentiles("", [("call", self.rtt_ns)]),
+            match &self.control {
+                Some(control) => control.text(self.rtt_ns),
+                None => percentiles("", [("call", self.rtt_ns)]),
+            },
         )
     }
 }

@@ -7,6 +7,7 @@ mod callers;
 mod calls;
 mod cli;
 mod clients;
+mod control;
 mod copy;
 mod forward;
 mod gap;

@@ -3,12 +3,19 @@
 use ringpost::cli::stats::{Spread, Summary, nanoseconds};
 use ringpost::cli::table::Table;
 
-/// A table of percentiles, a row for each summary.
+/// A table of percentiles, a row for each summary. The last two are shown if all rows have them.
 pub fn percentiles<N: Into<String>>(heading: &str, rows: impl IntoIterator<Item = (N, Summary)>) -> String {
-    let mut table = Table::new(&format!("{heading} | min | p50 | p90 | p99 | p99.9 | max"));
-    for (name, Summary { min, p50, p90, p99, p999, max }) in rows {
-        let times = [min, p50, p90, p99, p999, max].map(|time| nanoseconds(time as f64));
-        table.row(std::iter::once(name.into()).chain(times));
+    let rows: Vec<(N, Summary)> = rows.into_iter().collect();
+    let shown = |of: fn(&Summary) -> Option<u64>| rows.iter().all(|(_, summary)| of(summary).is_some());
+    let more = [shown(|summary| summary.p9999), shown(|summary| summary.p99999)];
+    let headings = [" | p99.99", " | p99.999"].iter().zip(more).filter(|(_, shown)| *shown);
+    let headings: String = headings.map(|(heading, _)| *heading).collect();
+    let mut table = Table::new(&format!("{heading} | min | p50 | p90 | p99 | p99.9{headings} | max"));
+    for (name, Summary { min, p50, p90, p99, p999, p9999, p99999, max }) in rows {
+        let usual = [min, p50, p90, p99, p999].map(Some);
+        let rare = [p9999, p99999].into_iter().zip(more).filter(|(_, shown)| *shown).map(|(time, _)| time);
+        let times = usual.into_iter().chain(rare).chain([Some(max)]).flatten();
+        table.row(std::iter::once(name.into()).chain(times.map(|time| nanoseconds(time as f64))));
     }
     table.text()
 }

@@ -258,6 +258,15 @@ pub fn observed(found: &Value) -> Option<Content> {
         let how = format!("{}, {}", waiting(calls), place(calls));
         for (field, what) in [
             ("looked_at", "call to a server whose figures are looked at".to_string()),
+            ("scraped", "call to a server whose metrics are scraped".to_string()),
+            ("verbose", "call to a server that logs messages (`-v`)".to_string()),
+            (
+                "messages",
+                format!(
+                    "message to oneself, of a server that logs it; {} in the log",
+                    percent(calls, "/logged")
+                ),
+            ),
             ("tapped", format!("call to a server that is tapped; {} received", percent(calls, "/received"))),
         ] {
             if let Some(blocks) = calls.get(field) {
@@ -265,9 +274,10 @@ pub fn observed(found: &Value) -> Option<Content> {
             }
         }
     }
-    if let Some(look) = found.get("look") {
+    for (field, what) in [("look", "a look at the figures"), ("scrape", "a scrape of the metrics")] {
+        let Some(look) = found.get(field) else { continue };
         rows.push(row(
-            &format!("a look at the figures of {} clients", whole(look, "/clients")),
+            &format!("{what} of {} clients", whole(look, "/clients")),
             [
                 time(look, "/ns/p50"),
                 format!("the server’s CPU time: {} ms", plain(look, "/server_cpu_ms")),

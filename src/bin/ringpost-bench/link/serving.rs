@@ -65,24 +65,45 @@ pub fn start(setup: &Setup, socket: &Path, wait: WaitStrategy) -> Result<Helper,
 pub struct Another {
     process: ServerChild,
     pub socket: PathBuf,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Another {
     /// Starts it, with rings for calls of `size` bytes.
     pub fn start(setup: &Setup, wait: WaitStrategy, size: usize) -> Result<Another, Failure> {
+        Another::with(setup, wait, size, |_| Vec::new())
+    }
+
+    /// The same, with more options; they may name files in its directory.
+    pub fn with(
+        setup: &Setup,
+        wait: WaitStrategy,
+        size: usize,
+        more: impl FnOnce(&Path) -> Vec<OsString>,
+    ) -> Result<Another, Failure> {
         let directory = TempDir::new("link")?;
         let socket = directory.path().join("bus.sock");
         let (wait, ring) = (wait.to_string(), ring_size(size)?.to_string());
-        let options = ["--wait", &wait, "--ring-size", &ring].map(OsString::from);
+        let mut options: Vec<OsString> = ["--wait", &wait, "--ring-size", &ring].map(OsString::from).into();
+        options.extend(more(directory.path()));
         let program = sibling("ringpost-server")?;
         let start = || ServerChild::start(&program, &socket, &options, &setup.interrupt, |_| {});
         let process = on_cpu_of_server(setup, start)?;
-        Ok(Another { process, socket, _directory: directory })
+        Ok(Another { process, socket, directory })
+    }
+
+    /// Where its socket is.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Ends it, and returns its directory, which is removed when that is dropped.
+    pub fn stop(self) -> Result<TempDir, Failure> {
+        self.process.stop()?;
+        Ok(self.directory)
     }
 
     /// Its process id.
-    #[cfg(feature = "tokio")]
     pub fn id(&self) -> u32 {
         self.process.id()
     }
