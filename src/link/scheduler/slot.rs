@@ -185,8 +185,8 @@ impl Slot {
         }
     }
 
-    /// The client has sent a message to another client. If it does not go on at once, it probably waits for an
-    /// answer. That comes by way of another worker, which must not wait for this one's slot.
+    /// The client has sent a message to another client. If it does not go on at once, it probably waits for
+    /// an answer. That comes by way of another worker, which must not wait for this one's slot.
     pub(crate) fn passed_on(&mut self) {
         self.passed_on = true;
     }
