@@ -29,9 +29,11 @@ pub(crate) struct Waiting {
     /// Finds just after a yield in which another thread ran, since the last sleep, and how many are allowed.
     switches: u32,
     most_switches: u32,
-    /// For how many waits this end still makes way at once: a wait that looked fully was ended by what came
-    /// while another thread ran in a yield. So the looks before that yield were in vain, and kept the other
-    /// end from this CPU.
+    /// What comes is caused by other threads than the other end of this ring, as messages are.
+    from_others: bool,
+    /// For how many waits this end still makes way at once, if so: a wait that looked fully was ended by
+    /// what came while another thread ran in a yield. So the looks before that yield were in vain, and
+    /// kept the other end from this CPU.
     make_way: u32,
     yields: Yields,
 }
@@ -52,6 +54,7 @@ impl Waiting {
             learned: Adaptive::new(),
             switches: 0,
             most_switches: MOST_SWITCHES,
+            from_others: false,
             make_way: 0,
             yields: Yields::default(),
         }
@@ -98,8 +101,7 @@ impl Waiting {
         let spinner = (self.learned.rounds > 0 && !self.has_switched_enough()).then(Spinner::begin);
         let allowed = spinner.as_ref().is_some_and(|spinner| spinner.allowed);
         let rounds = if allowed { self.learned.rounds } else { 0 };
-        let looks = if self.make_way > 0 { 1 } else { LOOKS };
-        match spin_in_rounds(rounds, looks, deadline, &mut self.yields, look) {
+        match spin_in_rounds(rounds, self.make_way > 0, deadline, &mut self.yields, look) {
             Spun::Found { round, switched } => {
                 let outcome = if round < EARLY_ROUNDS { Outcome::Early } else { Outcome::Late };
                 self.learned.learn(outcome, found);
@@ -120,8 +122,8 @@ impl Waiting {
 
     /// Something was found, with or without a yield to another thread just before.
     fn count_switch(&mut self, switched: bool) {
-        if switched {
-            self.switches += 1;
+        self.switches += u32::from(switched);
+        if switched && self.from_others {
             self.make_way = self.make_way.checked_sub(1).unwrap_or(MAKE_WAY);
         } else {
             (self.make_way, self.most_switches) = (0, MOST_SWITCHES);
@@ -133,7 +135,9 @@ impl Waiting {
         let Some(began) = began else { return };
         let short = began.elapsed() <= SHORT;
         if std::mem::take(&mut self.switches) >= self.most_switches {
-            self.most_switches = (self.most_switches * 2).min(MOST_SWITCHES_IN_VAIN);
+            if self.from_others {
+                self.most_switches = (self.most_switches * 2).min(MOST_SWITCHES_IN_VAIN);
+            }
             // It slept only to be woken on another CPU, so its duration says nothing.
             return;
         }
@@ -142,6 +146,15 @@ impl Waiting {
             (true, false) => self.learned.learn(Outcome::Long, found),
             (false, true) => self.learned.learn(Outcome::Short, found),
             (false, false) => {}
+        }
+    }
+
+    /// Whether what comes is caused by other threads than the other end, as messages are. Only then does this
+    /// end make way at once: two ends that call each other would find each other by yields for ever, although
+    /// each could have a CPU.
+    pub(crate) fn comes_from_others(&mut self, others: bool) {
+        if self.from_others != others {
+            (self.from_others, self.make_way, self.most_switches) = (others, 0, MOST_SWITCHES);
         }
     }
 
@@ -267,6 +280,9 @@ mod tests {
     #[test]
     fn an_end_makes_way_at_once_while_what_it_waits_for_comes_by_yields() {
         let mut waiting = Waiting::new(WaitStrategy::Adaptive);
+        waiting.count_switch(true);
+        assert_eq!(waiting.make_way, 0, "what comes is from the other end");
+        waiting.comes_from_others(true);
         for _ in 0..3 {
             assert_eq!((waiting.make_way, waiting.brief_looks()), (0, LOOKS), "a full wait");
             for left in (0..=MAKE_WAY).rev() {
@@ -296,6 +312,7 @@ mod tests {
     #[test]
     fn sleeps_that_move_no_end_become_rarer_until_one_does() {
         let mut waiting = Waiting::new(WaitStrategy::Adaptive);
+        waiting.comes_from_others(true);
         for times in [1, 2, 4, 8, 8] {
             for before in 0..times * MOST_SWITCHES {
                 assert!(!waiting.has_switched_enough(), "{before} of {times} times {MOST_SWITCHES}");
