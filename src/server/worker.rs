@@ -206,6 +206,7 @@ impl Operations {
         if status == Status::Ok {
             self.unreported.messages += 1;
             self.unreported.bytes_in += bytes as u64;
+            responder.passed_on();
         }
         responder.respond(sequence, status, &[])
     }

@@ -229,6 +229,11 @@ impl Responder {
         self.slot.release(self.requests.yields());
     }
 
+    /// A request was passed on to another requester, whose answer this one may wait for.
+    pub(crate) fn passed_on(&mut self) {
+        self.slot.passed_on();
+    }
+
     /// Wakes the requester if it sleeps and was not notified of every response.
     pub(crate) fn notify(&mut self) {
         notify_both(&mut self.responses, &mut self.requests);

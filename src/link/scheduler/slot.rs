@@ -59,6 +59,8 @@ pub(crate) struct Slot {
     pub(super) misses: u32,
     /// When the next slot is tried, if the worker goes without for now.
     pub(super) pause_until: Option<Instant>,
+    /// The client has sent a message to another client since the worker last waited.
+    passed_on: bool,
 }
 
 /// What happened in a slot so far.
@@ -126,6 +128,7 @@ impl Slot {
             held: Held::new(Yields::default()),
             misses: 0,
             pause_until: None,
+            passed_on: false,
         }
     }
 
@@ -182,6 +185,22 @@ impl Slot {
         }
     }
 
+    /// The client has sent a message to another client. If it does not go on at once, it probably waits for
+    /// an answer. That comes by way of another worker, which must not wait for this one's slot.
+    pub(crate) fn passed_on(&mut self) {
+        self.passed_on = true;
+    }
+
+    /// Before a wait: gives the slot back, or leaves the next request free of it, if a message was passed on.
+    pub(super) fn rest_if_passed_on(&mut self) {
+        if std::mem::take(&mut self.passed_on) && self.stage != Stage::Exempt {
+            if self.stage == Stage::Holding {
+                self.scheduler.release(&self.signal);
+            }
+            (self.stage, self.left) = (Stage::Rested, 0);
+        }
+    }
+
     fn end(&mut self, yields: Yields) {
         let served = self.held.served - self.left;
         match self.held.misses(served, yields) {
@@ -209,6 +228,8 @@ impl Slot {
 
     /// Waits for a request that the first looks have not found.
     pub(crate) fn wait(&mut self, requests: &mut Consumer) -> Result<Found, Stop> {
+        requests.comes_from_others(self.passed_on);
+        self.rest_if_passed_on();
         if self.begin_wait(requests.yields()) {
             move_to_neighbour(self.reference);
             // The move slept, too, and that sleep must not count.

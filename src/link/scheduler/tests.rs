@@ -192,6 +192,29 @@ fn workers_that_never_spin_or_only_spin_take_no_part() {
     }
 }
 
+/// The answer to a message comes by way of another worker.
+#[test]
+fn a_worker_that_passed_a_message_on_waits_without_a_slot() {
+    let scheduler = Arc::new(Scheduler::new(Some(2)));
+    let mut slot = slot(&scheduler);
+    for sends in [false, true, false] {
+        for _ in 0..2 {
+            request(&mut slot);
+        }
+        assert_eq!((slot.stage, scheduler.is_full()), (Stage::Holding, true));
+        if sends {
+            slot.passed_on();
+        }
+        slot.rest_if_passed_on();
+        let stage = if sends { Stage::Rested } else { Stage::Holding };
+        assert_eq!((slot.stage, scheduler.is_full(), slot.misses), (stage, !sends, 0));
+    }
+    let mut exempt = Slot::new(&scheduler, WaitStrategy::Park, gate(), None);
+    exempt.passed_on();
+    exempt.rest_if_passed_on();
+    assert_eq!(exempt.stage, Stage::Exempt);
+}
+
 /// A worker that acquired its slot that long ago.
 fn holding(scheduler: &Arc<Scheduler>, ago: Duration) -> Slot {
     let mut slot = slot(scheduler);
