@@ -2,7 +2,7 @@
 //!
 //! The number is the least of three: the CPUs that are online, those to which the process is restricted
 //! (`taskset`, a cpuset), and the CPU quota of its control group. All can change at any time, so a thread
-//! that is about to sleep reads them again now and then.
+//! for which the number matters reads them again now and then, before it sleeps.
 
 #![forbid(unsafe_code)]
 

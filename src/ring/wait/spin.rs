@@ -113,6 +113,8 @@ pub(super) fn spin_in_rounds(
 
 /// Counts this thread among the spinners while it lives.
 pub(super) struct Spinner {
+    /// Others spun when it began.
+    among_others: bool,
     /// There are fewer spinners than CPUs that this process may use: more would only keep each other from
     /// working.
     pub(super) allowed: bool,
@@ -121,7 +123,17 @@ pub(super) struct Spinner {
 impl Spinner {
     pub(super) fn begin() -> Spinner {
         let before = SPINNERS.fetch_add(1, Ordering::Relaxed);
-        Spinner { allowed: before < processors::usable() }
+        Spinner { among_others: before > 0, allowed: before == 0 || before < processors::usable() }
+    }
+
+    /// Ends a spin before a sleep. That is the time to count the CPUs again, if their number matters: it does
+    /// not for one that spins alone.
+    pub(super) fn end_before_sleep(self) {
+        let among_others = self.among_others;
+        drop(self);
+        if among_others {
+            processors::look_again_if_due();
+        }
     }
 }
 

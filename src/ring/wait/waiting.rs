@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use super::WaitStrategy;
 use super::adaptive::{Adaptive, EARLY_ROUNDS, Outcome};
 use super::spin::{LOOKS, Spinner, Spun, Yields, spin_in_rounds, spin_until};
-use crate::os::processors;
 use crate::shm::backend::{SPINS, now};
 
 /// After this many finds that each followed a yield to another thread, the next wait sleeps: two ends that
@@ -115,8 +114,9 @@ impl Waiting {
         if deadline.is_some_and(|deadline| now() >= deadline) {
             return Looked::TimedOut;
         }
-        drop(spinner);
-        processors::look_again_if_due();
+        if let Some(spinner) = spinner {
+            spinner.end_before_sleep();
+        }
         Looked::Sleep(Some(began))
     }
 
