@@ -165,17 +165,24 @@ impl Enrolment {
         failpoint!("register.member", [server], seldom);
         let worker =
             Worker::new(Arc::clone(&self.shared), Arc::clone(&member), host.requests, host.responses);
-        if let Err(error) = start_worker(worker) {
-            self.shared.forget(&member, CloseReason::Unregistered);
-            let remedy = system_limits::remedy(&error, system_limits::thread());
-            return Err(format!("cannot start a thread: {error}{remedy}"));
-        }
+        let waiting = match start_worker(worker) {
+            Ok(waiting) => waiting,
+            Err(error) => {
+                self.shared.forget(&member, CloseReason::Unregistered);
+                let remedy = system_limits::remedy(&error, system_limits::thread());
+                return Err(format!("cannot start a thread: {error}{remedy}"));
+            }
+        };
         self.most_workers = self.most_workers.max(workers);
         failpoint!("register.worker", [server], seldom);
         // Before the answer: once the client has that, its worker may report that it unregistered.
         self.shared.events.tell(Event::Register { peer });
         let sent = socket.send_with(&Reply::registered(&proof), &[descriptor.as_fd()]);
         failpoint!("register.sent", [server], seldom);
+        // A thread that was kept is woken after the client, which has more to do until the worker is needed.
+        if let Some(waiting) = waiting {
+            waiting.start();
+        }
         // Before the process is watched, so that its pidfd can have this descriptor's number.
         drop(descriptor);
         match sent {
