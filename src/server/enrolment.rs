@@ -179,10 +179,6 @@ impl Enrolment {
         self.shared.events.tell(Event::Register { peer });
         let sent = socket.send_with(&Reply::registered(&proof), &[descriptor.as_fd()]);
         failpoint!("register.sent", [server], seldom);
-        // A thread that was kept is woken after the client, which has more to do until the worker is needed.
-        if let Some(waiting) = waiting {
-            waiting.start();
-        }
         // Before the process is watched, so that its pidfd can have this descriptor's number.
         drop(descriptor);
         match sent {
@@ -191,12 +187,16 @@ impl Enrolment {
             Err(Errno::PIPE | Errno::CONNRESET) => {}
             // Only the worker is left of this client. It finds its channel closed.
             Err(errno) => {
+                drop(waiting);
                 self.shared.end(&member, CloseReason::Died);
                 self.shared.events.tell(Event::Unregister { peer });
                 return Err(cannot_send("a client its channel", errno));
             }
         }
         connections.register(id, &member);
+        // After all that: the client has more to do before it needs its worker, and this thread is about to
+        // leave a processor to it.
+        drop(waiting);
         if sent.is_err() {
             client_died(&self.shared, connections, id);
             return Ok(());

@@ -189,8 +189,8 @@ impl Shared {
         let _ = contain(|| drop(service));
     }
 
-    /// A worker's last step, or the replacement for one that was not started. Returns whether its thread is to
-    /// wait for another one, which gets it as `give` says.
+    /// A worker's last step, or the replacement for one that was not started. Returns whether its thread is
+    /// to wait for another one, which gets it as `give` says.
     pub(super) fn worker_ends(&self, member: &Member, give: Option<SyncSender<Box<Worker>>>) -> bool {
         let give = give.filter(|_| !self.is_stopping());
         let is_kept = self.workers.ends(member.peer.key, &self.sums, give);

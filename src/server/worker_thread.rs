@@ -1,9 +1,9 @@
 //! The threads of the workers: starts and pins them, and ends a client when its worker has ended.
 //!
-//! A thread whose worker has ended is kept for a moment, because to give it the next worker costs less than to
-//! start and end a thread. But a service may leave something in a thread, such as thread-local values, and
-//! then the next client must not find it. So a thread is not kept if the service was called there. A thread is
-//! kept for [`KEPT`] only, and few at once, so that a server without clients soon has no more threads than
+//! A thread whose worker has ended is kept for a moment, because to give it the next worker costs less than
+//! to start and end a thread. But a call may leave something in its thread, such as thread-local values, and
+//! then the next client must not find it. So a thread is not kept if the service was called there. A thread
+//! is kept for [`KEPT`] only, and few at once, so that a server without clients soon has no more threads than
 //! before.
 
 #![forbid(unsafe_code)]
@@ -32,28 +32,30 @@ const KEPT: Duration = Duration::from_millis(250);
 /// What the standard library calls the thread of a worker. The operating system's name is the client's.
 const NAME: &str = "rp-worker";
 
-/// A worker that was not started yet, and the thread that waits for it.
+/// A worker that a thread waits for. The thread gets it when this is dropped, whatever happens before.
 pub(super) struct Waiting {
-    worker: Box<Worker>,
+    /// `Some` until the drop.
+    worker: Option<Box<Worker>>,
     thread: SyncSender<Box<Worker>>,
 }
 
-impl Waiting {
-    /// Gives the thread its worker.
-    pub(super) fn start(self) {
-        // The thread waits until it has it: see `next`.
-        let _ = self.thread.send(self.worker);
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(worker) = self.worker.take() {
+            // It cannot fail: the thread ends only if nothing was taken from those that are kept.
+            let _ = self.thread.send(worker);
+        }
     }
 }
 
-/// Starts a worker on a new thread. If there is a thread that was kept, returns it instead with the worker,
-/// which the caller must [start](Waiting::start).
+/// Starts a worker on a new thread. If there is a thread that was kept, the worker starts when
+/// what this returns is dropped.
 pub(super) fn start_worker(worker: Worker) -> io::Result<Option<Waiting>> {
     let shared = Arc::clone(&worker.operations.shared);
     let member = Arc::clone(&worker.operations.member);
     let worker = Box::new(worker);
     if let Some(thread) = shared.workers.begins(&member) {
-        return Ok(Some(Waiting { worker, thread }));
+        return Ok(Some(Waiting { worker: Some(worker), thread }));
     }
     match threads::spawn(NAME, move || serve_all(worker)) {
         Ok(thread) => shared.workers.has_begun(member.peer.key, thread),

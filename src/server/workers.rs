@@ -11,8 +11,8 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -173,6 +173,12 @@ impl Workers {
         let mut totals = sums.of_ended();
         state.living.values().for_each(|entry| totals.add(&entry.member.measured.totals()));
         totals
+    }
+
+    /// How many threads wait for a worker.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.lock().kept.len()
     }
 
     /// How many workers are running.
