@@ -108,7 +108,10 @@ impl Session {
     }
 
     fn close(&self, reason: CloseReason, end_connection: fn(&Session)) {
-        self.closer.close_as(reason);
+        // Closed on this side already, all waits have been woken or are about to be.
+        if !self.closer.is_closed_here() {
+            self.closer.close_as(reason);
+        }
         failpoint!("session.closed", [client], seldom);
         end_connection(self);
         failpoint!("session.ended", [client], seldom);

@@ -249,10 +249,11 @@ pub trait Service: Send + Sync + 'static {
     /// client that had registered, whether it ever called or not, after its last call returned. A service
     /// drops here what it keeps for each client. Does nothing by default.
     ///
-    /// It runs on the client's worker thread, which ends after it. Nobody waits for it but the end of the
-    /// server, so it must not block for long: beyond the [grace period](crate::ServerBuilder::grace) its
-    /// thread is left behind, as that of a call is. The client's name may be registered anew before this
-    /// runs, but its key is never given again: keep things by key. A panic is caught, and nobody notices.
+    /// It runs on the client's worker thread, which ends after it if the service was ever called there.
+    /// Nobody waits for it but the end of the server, so it must not block for long: beyond the [grace
+    /// period](crate::ServerBuilder::grace) its thread is left behind, as that of a call is. The client's
+    /// name may be registered anew before this runs, but its key is never given again: keep things by
+    /// key. A panic is caught, and nobody notices.
     fn left(&self, client: &Peer) {
         let _ = client;
     }

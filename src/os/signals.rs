@@ -56,19 +56,19 @@ pub(crate) fn unblock_all() {
 }
 
 /// Runs an operation that may exceed the limit of file sizes: it then fails with EFBIG.
-pub(crate) fn without_sigxfsz<T>(act: impl FnOnce() -> T) -> T {
+pub(crate) fn without_sigxfsz<T, E>(act: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     without(libc::SIGXFSZ, act)
 }
 
 /// Runs a write into a pipe or socket that perhaps nobody reads any more: it then fails with EPIPE.
-pub(crate) fn without_sigpipe<T>(act: impl FnOnce() -> T) -> T {
+pub(crate) fn without_sigpipe<T, E>(act: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     without(libc::SIGPIPE, act)
 }
 
 /// Runs an operation that, when it fails, makes the kernel raise this signal in this thread. This function
 /// consumes it, so that it does not end the process or reach a handler. One that was pending before stays
 /// pending.
-fn without<T>(signal: libc::c_int, act: impl FnOnce() -> T) -> T {
+fn without<T, E>(signal: libc::c_int, act: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     // SAFETY: signal sets consist of integers, for which zeros are valid. The calls write only to the given
     // sets, and fail only for signals that do not exist.
     let (only, mut before, mut pending) = unsafe {
@@ -76,22 +76,26 @@ fn without<T>(signal: libc::c_int, act: impl FnOnce() -> T) -> T {
         libc::sigaddset(&raw mut only, signal);
         (only, zeroed::<libc::sigset_t>(), zeroed::<libc::sigset_t>())
     };
-    // SAFETY: all are valid sets. Only this thread's mask changes. The test reads a set that the call before
-    // has filled.
-    let was_pending = unsafe {
+    // SAFETY: all are valid sets. Only this thread's mask changes. The tests read sets that the calls before
+    // have filled.
+    let (was_blocked, was_pending) = unsafe {
         libc::pthread_sigmask(libc::SIG_BLOCK, &raw const only, &raw mut before);
-        libc::sigpending(&raw mut pending);
-        libc::sigismember(&raw const pending, signal) == 1
+        let was_blocked = libc::sigismember(&raw const before, signal) == 1;
+        // Delivered at once otherwise.
+        let may_be_pending = was_blocked && libc::sigpending(&raw mut pending) == 0;
+        (was_blocked, may_be_pending && libc::sigismember(&raw const pending, signal) == 1)
     };
     let done = act();
-    if !was_pending {
+    if done.is_err() && !was_pending {
         let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: the set and the time are valid, and no information is requested. The call takes a pending
         // signal and does not wait.
         unsafe { libc::sigtimedwait(&raw const only, std::ptr::null_mut(), &raw const at_once) };
     }
-    // SAFETY: the set is valid: the first call has filled it.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut()) };
+    if !was_blocked {
+        // SAFETY: the set is valid: the first call has filled it.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut()) };
+    }
     done
 }
 
@@ -107,19 +111,22 @@ mod tests {
             let mask = status.lines().find_map(|line| line.strip_prefix("SigPnd:")).unwrap();
             u64::from_str_radix(mask.trim(), 16).unwrap() & 1 << (libc::SIGXFSZ - 1) != 0
         }
-        fn raise() {
+        fn raise() -> Result<(), ()> {
             // SAFETY: sends a blocked signal to this thread.
             unsafe { libc::pthread_kill(libc::pthread_self(), libc::SIGXFSZ) };
             assert!(pending());
+            Err(())
         }
         // Uses a new thread, because it changes the thread's mask.
         std::thread::spawn(|| {
-            without_sigxfsz(raise);
+            without_sigxfsz(raise).unwrap_err();
             assert!(!pending(), "and the process lives");
             // Stays blocked until the thread ends, together with its pending signal.
             std::mem::forget(BlockedSignals::begin());
-            raise();
-            without_sigxfsz(raise);
+            without_sigxfsz(raise).unwrap_err();
+            assert!(!pending(), "it is consumed where it was blocked before, too");
+            raise().unwrap_err();
+            without_sigxfsz(raise).unwrap_err();
             assert!(pending(), "the first one is not ours");
         })
         .join()

@@ -17,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::ffi::CString;
 use std::io;
 use std::sync::OnceLock;
 use std::sync::mpsc;
@@ -24,7 +25,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use rustix::process::getpid;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity, set_name};
 
 use super::scheduling::{Policy, set_default_policy};
 use super::signals::BlockedSignals;
@@ -57,6 +58,13 @@ pub(crate) fn name_for(name: &str) -> String {
     let text = format!("rp-{name}");
     let cut = (0..=text.len().min(LONGEST_NAME)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
     text[..cut].to_owned()
+}
+
+/// Gives this thread, which is one of the library's, another name for the operating system.
+pub(crate) fn rename(name: &str) {
+    if let Ok(name) = CString::new(name) {
+        let _ = set_name(&name);
+    }
 }
 
 /// Starts a thread of the library. Its name should begin with `rp-` and have at most 15 bytes.

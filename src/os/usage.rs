@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::thread::Pid;
 
 /// The CPU time and sleeps of this thread so far.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct ThreadUse {
     pub(crate) cpu: Duration,
     /// The number of voluntary context switches.

@@ -66,10 +66,30 @@ impl Shared {
         self.events.tell(Event::Violation { peer: member.peer, what: what.to_string() });
     }
 
-    /// Asks the acceptor to close the client's connection, because its worker has ended.
-    pub(super) fn finish(&self, member: Arc<Member>) {
-        lock(&self.finished).push(member);
-        self.stop.wake_acceptor();
+    /// Lets the acceptor close the client's connection, because its worker has ended.
+    ///
+    /// A client that has unregistered closes the connection by itself, usually at once, and that wakes the
+    /// acceptor anyway. So the acceptor is not woken for such a client. One that does not close is dealt with
+    /// at the acceptor's next turn, which is at most some seconds later. Only one such client can wait for
+    /// that: for a second one the acceptor is woken.
+    pub(super) fn finish(&self, member: Arc<Member>, unregistered: bool) {
+        let mut finished = lock(&self.finished);
+        if member.is_let_go() {
+            return;
+        }
+        finished.push(member);
+        let may_wait = unregistered && finished.len() == 1;
+        drop(finished);
+        if !may_wait {
+            self.stop.wake_acceptor();
+        }
+    }
+
+    /// Notes that the client's connection is closed: nothing is left to do when its worker ends.
+    fn let_go(&self, member: &Arc<Member>) {
+        let mut finished = lock(&self.finished);
+        member.set_let_go();
+        finished.retain(|other| !Arc::ptr_eq(other, member));
     }
 
     /// The clients whose connections the acceptor must close.
@@ -94,6 +114,7 @@ pub(super) fn client_died(shared: &Shared, connections: &mut Connections, id: Co
     let Some(Connection { state: State::Registered(member), .. }) = connections.remove(id) else {
         return None;
     };
+    shared.let_go(&member);
     failpoint!("death.unwatched", [server], seldom);
     if shared.end(&member, CloseReason::Died) {
         failpoint!("death.ended", [server], seldom);
@@ -112,6 +133,7 @@ pub(super) fn client_babbled(
     let Some(Connection { state: State::Registered(member), .. }) = connections.remove(id) else {
         return None;
     };
+    shared.let_go(&member);
     shared.end_for(&member, Violation::Babble);
     Some(member.peer.key)
 }

@@ -165,11 +165,14 @@ impl Enrolment {
         failpoint!("register.member", [server], seldom);
         let worker =
             Worker::new(Arc::clone(&self.shared), Arc::clone(&member), host.requests, host.responses);
-        if let Err(error) = start_worker(worker) {
-            self.shared.forget(&member, CloseReason::Unregistered);
-            let remedy = system_limits::remedy(&error, system_limits::thread());
-            return Err(format!("cannot start a thread: {error}{remedy}"));
-        }
+        let waiting = match start_worker(worker) {
+            Ok(waiting) => waiting,
+            Err(error) => {
+                self.shared.forget(&member, CloseReason::Unregistered);
+                let remedy = system_limits::remedy(&error, system_limits::thread());
+                return Err(format!("cannot start a thread: {error}{remedy}"));
+            }
+        };
         self.most_workers = self.most_workers.max(workers);
         failpoint!("register.worker", [server], seldom);
         // Before the answer: once the client has that, its worker may report that it unregistered.
@@ -184,12 +187,16 @@ impl Enrolment {
             Err(Errno::PIPE | Errno::CONNRESET) => {}
             // Only the worker is left of this client. It finds its channel closed.
             Err(errno) => {
+                drop(waiting);
                 self.shared.end(&member, CloseReason::Died);
                 self.shared.events.tell(Event::Unregister { peer });
                 return Err(cannot_send("a client its channel", errno));
             }
         }
         connections.register(id, &member);
+        // After all that: the client has more to do before it needs its worker, and this thread is about to
+        // leave a processor to it.
+        drop(waiting);
         if sent.is_err() {
             client_died(&self.shared, connections, id);
             return Ok(());

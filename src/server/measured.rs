@@ -33,6 +33,8 @@ pub(super) struct Measured {
     responded: AtomicU64,
     /// The worker's thread; 0 before it runs.
     thread: AtomicI32,
+    /// The processor time, in nanoseconds, that the thread had used before.
+    used_before: AtomicU64,
     /// `None` in tests.
     rings: Option<Rings>,
     /// Made when the first duration is counted.
@@ -73,9 +75,13 @@ impl Measured {
 
     // ---- the worker's
 
-    /// The worker runs on this thread.
-    pub(super) fn runs_here(&self) {
-        self.thread.store(gettid().as_raw_pid(), RELAXED);
+    /// The worker runs on this thread, which may have been used before.
+    pub(super) fn runs_here(&self, reused: bool) {
+        let thread = gettid();
+        if reused && let Some(used) = usage::of_thread(thread) {
+            self.used_before.store(u64::try_from(used.as_nanos()).unwrap_or(0), RELAXED);
+        }
+        self.thread.store(thread.as_raw_pid(), Ordering::Release);
     }
 
     /// Counts what the worker did. Its ring of responses ends at `tail` now.
@@ -114,9 +120,10 @@ impl Measured {
         Histogram::of(counts.into_iter().flatten().map(|count| count.load(RELAXED)))
     }
 
-    /// The processor time of the worker's thread, if the system tells.
+    /// The processor time that the worker's thread has used for it, if the system tells.
     pub(super) fn cpu(&self) -> Option<Duration> {
-        Pid::from_raw(self.thread.load(RELAXED)).and_then(usage::of_thread)
+        let used = Pid::from_raw(self.thread.load(Ordering::Acquire)).and_then(usage::of_thread)?;
+        Some(used.saturating_sub(Duration::from_nanos(self.used_before.load(RELAXED))))
     }
 
     /// How full the rings of requests and of responses are.
@@ -164,7 +171,7 @@ mod tests {
     fn a_worker_has_the_time_of_its_thread() {
         let measured = Measured::default();
         assert_eq!(measured.cpu(), None);
-        measured.runs_here();
+        measured.runs_here(false);
         while measured.cpu().unwrap() < Duration::from_millis(2) {
             std::hint::spin_loop();
         }

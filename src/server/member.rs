@@ -30,6 +30,8 @@ pub(crate) struct Member {
     /// The acceptor's number for its connection.
     connection: ConnectionId,
     retired: AtomicBool,
+    /// The acceptor has closed its connection. Changed and read under the lock of the finished members.
+    let_go: AtomicBool,
     /// Its share of its user's quotas.
     pub(super) share: Share,
     /// What only the client knows besides. `None` if it has no connection, in tests.
@@ -61,7 +63,7 @@ impl Member {
         connection: ConnectionId,
     ) -> Member {
         let (closer, intake) = closers;
-        let (retired, share) = (AtomicBool::new(false), Share::default());
+        let (retired, let_go, share) = (AtomicBool::new(false), AtomicBool::new(false), Share::default());
         let (secret, groups, links, kicks) = (None, Box::default(), LinkMarks::default(), Kicks::default());
         Member {
             peer,
@@ -71,6 +73,7 @@ impl Member {
             counters,
             connection,
             retired,
+            let_go,
             share,
             secret,
             groups,
@@ -111,6 +114,14 @@ impl Member {
     /// True only for the first call: that caller does what must be done once.
     pub(super) fn retire(&self) -> bool {
         !self.retired.swap(true, Ordering::AcqRel)
+    }
+
+    pub(super) fn set_let_go(&self) {
+        self.let_go.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_let_go(&self) -> bool {
+        self.let_go.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_retired(&self) -> bool {

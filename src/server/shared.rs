@@ -5,6 +5,7 @@
 use std::fmt;
 #[cfg(test)]
 use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::thread::{Pid, gettid};
@@ -22,6 +23,7 @@ use super::summary::Sums;
 use super::tap::Tap;
 use super::uptime::Uptime;
 use super::watch::{Watch, Watched};
+use super::worker::Worker;
 use super::workers::{Part, Workers};
 use crate::connect::ServerInfo;
 use crate::link::observed::may_want_spans;
@@ -187,12 +189,15 @@ impl Shared {
         let _ = contain(|| drop(service));
     }
 
-    /// A worker's last step, or the replacement for one that was not started.
-    pub(super) fn worker_ends(&self, member: &Member) {
-        self.workers.ends(member.peer.key, &self.sums);
+    /// A worker's last step, or the replacement for one that was not started. Returns whether its thread is
+    /// to wait for another one, which gets it as `give` says.
+    pub(super) fn worker_ends(&self, member: &Member, give: Option<SyncSender<Box<Worker>>>) -> bool {
+        let give = give.filter(|_| !self.is_stopping());
+        let is_kept = self.workers.ends(member.peer.key, &self.sums, give);
         if self.is_stopping() {
             self.stop.wake_acceptor();
         }
+        is_kept
     }
 
     // ---- stopping

@@ -179,6 +179,94 @@ fn a_server_whose_acceptor_panics_ends_and_reports_it() {
     super::Server::builder(&path).start().unwrap();
 }
 
+/// The number of the thread with this name.
+fn thread_named(name: &str) -> Option<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let mut named = tasks.filter(|task| {
+        std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == name)
+    });
+    named.next().map(|task| task.file_name().into_string().unwrap())
+}
+
+/// A thread whose service was not called serves the next client. What a call leaves in its thread is never
+/// found by another client.
+#[test]
+fn a_thread_is_kept_for_another_client_unless_the_service_was_called_there() {
+    thread_local! {
+        static CALLS: std::cell::Cell<u8> = const { std::cell::Cell::new(0) };
+    }
+    let count = |_: Request<'_>, response: &mut Response<'_>| {
+        CALLS.set(CALLS.get() + 1);
+        response.write(&[CALLS.get()])
+    };
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("bus");
+    let server = super::Server::builder(&path).service(count).start().unwrap();
+    let workers = &server.shared.workers;
+    let has_left = |client: crate::Client| {
+        client.unregister().unwrap();
+        while workers.count() > 0 {
+            std::thread::yield_now();
+        }
+    };
+    // A thread that is kept may end before the next client is there, if this one is kept from running.
+    for attempt in 0.. {
+        let idle = crate::Client::register(&path, "kept idle").unwrap();
+        let thread = thread_named("rp-kept idle");
+        has_left(idle);
+        let mut busy = crate::Client::register(&path, "kept busy").unwrap();
+        for number in 1..4 {
+            assert_eq!(busy.call(b"x").unwrap(), [number]);
+        }
+        let next = thread_named("rp-kept busy");
+        has_left(busy);
+        assert_eq!(workers.kept(), 0, "the service was called there");
+        if thread.is_some() && thread == next {
+            break;
+        }
+        assert!(attempt < 1000, "no thread is ever kept");
+    }
+    let mut crowd: Vec<_> =
+        (0..20).map(|n| crate::Client::register(&path, format!("kept {n}")).unwrap()).collect();
+    crowd.drain(..).for_each(|client| client.unregister().unwrap());
+    while workers.count() > 0 {
+        assert!(workers.kept() <= 4);
+        std::thread::yield_now();
+    }
+    while workers.kept() > 0 {
+        std::thread::yield_now();
+    }
+    // The end does not wait for one that is kept.
+    has_left(crate::Client::register(&path, "kept last").unwrap());
+    let shared = Arc::clone(&server.shared);
+    server.join_after_shutdown();
+    assert_eq!(shared.workers.kept(), 0);
+}
+
+/// The acceptor is not woken for a client that has unregistered, because such a client closes its connection.
+/// One that does not is let go all the same.
+#[test]
+fn clients_that_unregister_and_do_not_close_are_let_go() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("bus");
+    let _server = super::Server::builder(&path).start().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let lines = ["alice", "bob"].map(|name| {
+        let line = Line::connect(&path, deadline).unwrap();
+        let answer = line.ask(&Ask::Register(Name::new(name).unwrap()), deadline).unwrap();
+        let mut guest =
+            channel::open_for_client(answer.descriptors.first().unwrap(), WaitStrategy::Park).unwrap();
+        let request = BlockHeader::new(Operation::Unregister as u16, 0, 0).to_word().to_ne_bytes();
+        guest.requests.send(&request).unwrap();
+        guest.responses.recv(&mut Vec::new()).unwrap();
+        line
+    });
+    while lines.iter().any(Line::is_usable) {
+        assert!(Instant::now() < deadline, "a connection is kept");
+        std::thread::yield_now();
+    }
+}
+
 /// Connections that were not accepted yet are told why they are refused, too.
 #[test]
 fn connections_in_the_backlog_are_refused_with_a_reason_at_the_shutdown() {

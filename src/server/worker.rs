@@ -43,6 +43,8 @@ pub(super) struct Operations {
     unreported: Totals,
     /// What is wanted besides serving, as of the beginning of this drain.
     pub(super) watched: Watched,
+    /// Whether the service was called.
+    pub(super) has_called: bool,
 }
 
 /// What workers have done.
@@ -84,6 +86,7 @@ impl Worker {
                 service,
                 unreported: Totals::default(),
                 watched: Watched::default(),
+                has_called: false,
             },
             left: None,
         }
@@ -131,6 +134,7 @@ impl Handler for Operations {
 
     #[inline(always)]
     fn call(&mut self, payload: &[u8], response: &mut Response<'_>) -> Result<(), ServiceError> {
+        self.has_called = true;
         if self.watched.has(Watched::STAMPED | Watched::TAPPED | Watched::SPANS) {
             return self.call_watched(payload, response);
         }

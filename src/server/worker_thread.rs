@@ -1,10 +1,18 @@
 //! The threads of the workers: starts and pins them, and ends a client when its worker has ended.
+//!
+//! A thread whose worker has ended is kept for a moment, because to give it the next worker costs less than
+//! to start and end a thread. But a call may leave something in its thread, such as thread-local values, and
+//! then the next client must not find it. So a thread is not kept if the service was called there. A thread
+//! is kept for [`KEPT`] only, and few at once, so that a server without clients soon has no more threads than
+//! before.
 
 #![forbid(unsafe_code)]
 
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::time::Duration;
 
 use super::error::StartError;
 use super::events::Event;
@@ -18,44 +26,85 @@ use crate::os::threads;
 use crate::testing::failpoints::failpoint;
 use crate::wire::CloseReason;
 
-/// Starts a worker's thread.
-pub(super) fn start_worker(worker: Worker) -> io::Result<()> {
+/// How long a thread waits for another worker.
+const KEPT: Duration = Duration::from_millis(250);
+
+/// What the standard library calls the thread of a worker. The operating system's name is the client's.
+const NAME: &str = "rp-worker";
+
+/// A worker that a thread waits for. The thread gets it when this is dropped, whatever happens before.
+pub(super) struct Waiting {
+    /// `Some` until the drop.
+    worker: Option<Box<Worker>>,
+    thread: SyncSender<Box<Worker>>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(worker) = self.worker.take() {
+            // It cannot fail: the thread ends only if nothing was taken from those that are kept.
+            let _ = self.thread.send(worker);
+        }
+    }
+}
+
+/// Starts a worker on a new thread. If there is a thread that was kept, the worker starts when
+/// what this returns is dropped.
+pub(super) fn start_worker(worker: Worker) -> io::Result<Option<Waiting>> {
     let shared = Arc::clone(&worker.operations.shared);
     let member = Arc::clone(&worker.operations.member);
-    shared.workers.begins(&member);
-    let started = threads::spawn(&threads::name_for(member.peer.name.as_str()), move || {
-        let exit = OnExit {
-            shared: Arc::clone(&worker.operations.shared),
-            member: Arc::clone(&worker.operations.member),
-        };
-        exit.shared.workers.enter(Part::Worker(exit.member.peer.key));
-        exit.member.measured.runs_here();
-        // Declared after `exit`, so dropped before it: the channel's memory must be freed before the
-        // server may report that everything is gone.
-        let mut worker = worker;
-        if let Some(cpu) = exit.shared.settings.pin {
-            let _ = pin_to(cpu);
-        }
-        let end = worker.run();
-        let service = Arc::clone(&worker.operations.service);
-        drop(worker);
-        conclude(&exit.shared, Arc::clone(&exit.member), end);
-        let _ = contain(|| service.left(&exit.member.peer));
-        let _ = contain(|| drop(service));
-        if matches!(end, End::Closed(CloseReason::Shutdown)) {
-            // Again: if the service joined the server just now, nobody waits for this worker any more, so
-            // that it must end its client itself.
-            conclude(&exit.shared, Arc::clone(&exit.member), end);
-        }
-    });
-    match started {
+    let worker = Box::new(worker);
+    if let Some(thread) = shared.workers.begins(&member) {
+        return Ok(Some(Waiting { worker: Some(worker), thread }));
+    }
+    match threads::spawn(NAME, move || serve_all(worker)) {
         Ok(thread) => shared.workers.has_begun(member.peer.key, thread),
         Err(error) => {
-            shared.worker_ends(&member);
+            shared.worker_ends(&member, None);
             return Err(error);
         }
     }
-    Ok(())
+    Ok(None)
+}
+
+/// What a thread does: one worker, and others after it while it is kept.
+fn serve_all(first: Box<Worker>) {
+    let shared = Arc::clone(&first.operations.shared);
+    let mut next = serve(first, false);
+    while let Some(waits) = next {
+        next = shared.workers.next(&waits, KEPT).and_then(|worker| serve(worker, true));
+    }
+}
+
+/// Runs a worker on this thread. If the thread is kept, returns by what it gets the next one.
+fn serve(worker: Box<Worker>, reused: bool) -> Option<Receiver<Box<Worker>>> {
+    let exit = OnExit {
+        shared: Arc::clone(&worker.operations.shared),
+        member: Arc::clone(&worker.operations.member),
+        has_ended: false,
+    };
+    threads::rename(&threads::name_for(exit.member.peer.name.as_str()));
+    exit.shared.workers.enter(Part::Worker(exit.member.peer.key));
+    exit.member.measured.runs_here(reused);
+    // Declared after `exit`, so dropped before it: the channel's memory must be freed before the server may
+    // report that everything is gone.
+    let mut worker = worker;
+    if let Some(cpu) = exit.shared.settings.pin {
+        let _ = pin_to(cpu);
+    }
+    let end = worker.run();
+    let has_called = worker.operations.has_called;
+    let service = Arc::clone(&worker.operations.service);
+    drop(worker);
+    conclude(&exit.shared, Arc::clone(&exit.member), end);
+    let _ = contain(|| service.left(&exit.member.peer));
+    let _ = contain(|| drop(service));
+    if matches!(end, End::Closed(CloseReason::Shutdown)) {
+        // Again: if the service joined the server just now, nobody waits for this worker any more, so that it
+        // must end its client itself.
+        conclude(&exit.shared, Arc::clone(&exit.member), end);
+    }
+    if has_called { None } else { exit.keep() }
 }
 
 /// Ends a worker's thread for the rest of the server, even after a panic outside a service (which would be a
@@ -63,15 +112,28 @@ pub(super) fn start_worker(worker: Worker) -> io::Result<()> {
 struct OnExit {
     shared: Arc<Shared>,
     member: Arc<Member>,
+    has_ended: bool,
+}
+
+impl OnExit {
+    /// Ends the worker, and keeps its thread if there are not enough that are kept.
+    fn keep(mut self) -> Option<Receiver<Box<Worker>>> {
+        let (thread, waits) = mpsc::sync_channel(1);
+        self.shared.workers.enter(Part::None);
+        self.has_ended = true;
+        self.shared.worker_ends(&self.member, Some(thread)).then_some(waits)
+    }
 }
 
 impl Drop for OnExit {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.shared.end(&self.member, CloseReason::Died);
-            self.shared.finish(Arc::clone(&self.member));
+            self.shared.finish(Arc::clone(&self.member), false);
         }
-        self.shared.worker_ends(&self.member);
+        if !self.has_ended {
+            self.shared.worker_ends(&self.member, None);
+        }
     }
 }
 
@@ -99,7 +161,7 @@ fn conclude(shared: &Shared, member: Arc<Member>, end: End) {
         }
     }
     failpoint!("worker.concluded", [server], seldom);
-    shared.finish(member);
+    shared.finish(member, matches!(end, End::Finished));
     failpoint!("worker.finished", [server], seldom);
 }
 

@@ -11,13 +11,14 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Instant;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use super::member::Member;
 use super::summary::Sums;
-use super::worker::Totals;
+use super::worker::{Totals, Worker};
 use crate::connect::Accepted;
 use crate::wire::Key;
 
@@ -46,12 +47,24 @@ struct Entry {
     lifeline: Option<Arc<Accepted>>,
 }
 
+/// A thread whose worker has ended, and that waits for another one.
+struct Kept {
+    thread: JoinHandle<()>,
+    give: SyncSender<Box<Worker>>,
+}
+
 #[derive(Default)]
 struct State {
     living: HashMap<Key, Entry>,
+    kept: Vec<Kept>,
+    /// No thread is kept any more.
+    keeps_none: bool,
     /// Threads of workers that have ended, or are about to.
     ending: Vec<JoinHandle<()>>,
 }
+
+/// The most threads that wait for a worker.
+const MOST_KEPT: usize = 4;
 
 /// The workers of one server.
 pub(super) struct Workers {
@@ -88,10 +101,34 @@ impl Workers {
         }
     }
 
-    /// Enters a worker that is about to be started.
-    pub(super) fn begins(&self, member: &Arc<Member>) {
-        let entry = Entry { member: Arc::clone(member), thread: None, left_alone: false, lifeline: None };
-        self.lock().living.insert(member.peer.key, entry);
+    /// Enters a worker that is about to be started. Returns how to give it to a thread that waits for one, if
+    /// there is one.
+    pub(super) fn begins(&self, member: &Arc<Member>) -> Option<SyncSender<Box<Worker>>> {
+        let mut state = self.lock();
+        let (thread, give) = state.kept.pop().map(|Kept { thread, give }| (thread, give)).unzip();
+        let entry = Entry { member: Arc::clone(member), thread, left_alone: false, lifeline: None };
+        state.living.insert(member.peer.key, entry);
+        give
+    }
+
+    /// The next worker of this thread, which is kept. `None` if it must end: none has come in this time, or
+    /// the server ends.
+    pub(super) fn next(&self, waits: &Receiver<Box<Worker>>, time: Duration) -> Option<Box<Worker>> {
+        match waits.recv_timeout(time) {
+            Ok(worker) => return Some(worker),
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let mut state = self.lock();
+        let own = thread::current().id();
+        if let Some(place) = state.kept.iter().position(|kept| kept.thread.thread().id() == own) {
+            let Kept { thread, .. } = state.kept.swap_remove(place);
+            state.ending.push(thread);
+            return None;
+        }
+        drop(state);
+        // It was chosen just now: the worker is on its way, or the server ends.
+        waits.recv().ok()
     }
 
     /// Adds the thread of a worker that was started. The worker may have ended already.
@@ -103,22 +140,31 @@ impl Workers {
         }
     }
 
-    /// Removes a worker, and adds what it did to the sums. It is the last thing that its thread does, or is
-    /// done for a thread that could not be started.
-    pub(super) fn ends(&self, key: Key, sums: &Sums) {
+    /// Removes a worker, and adds what it did to the sums. It is the last thing that its thread does for it,
+    /// or is done for a thread that could not be started. If the thread can wait for another worker it says
+    /// how to give it that; returns whether it is to wait.
+    pub(super) fn ends(&self, key: Key, sums: &Sums, give: Option<SyncSender<Box<Worker>>>) -> bool {
         let mut state = self.lock();
         let mut ended = state.living.remove(&key);
         if let Some(entry) = &ended {
             sums.add(&entry.member.measured.totals());
         }
         state.ending.retain(|thread| !thread.is_finished());
+        let mut is_kept = false;
         if let Some(thread) = ended.as_mut().and_then(|entry| entry.thread.take()) {
-            state.ending.push(thread);
+            match give {
+                Some(give) if !state.keeps_none && state.kept.len() < MOST_KEPT => {
+                    state.kept.push(Kept { thread, give });
+                    is_kept = true;
+                }
+                _ => state.ending.push(thread),
+            }
         }
         drop(state);
         // This may be the last reference to the channel's memory, which is unmapped without the lock.
         drop(ended);
         self.one_ended.notify_all();
+        is_kept
     }
 
     /// What all workers have done, those that have ended included.
@@ -127,6 +173,12 @@ impl Workers {
         let mut totals = sums.of_ended();
         state.living.values().for_each(|entry| totals.add(&entry.member.measured.totals()));
         totals
+    }
+
+    /// How many threads wait for a worker.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.lock().kept.len()
     }
 
     /// How many workers are running.
@@ -186,9 +238,15 @@ impl Workers {
     }
 
     /// Waits for the threads of the workers that have ended, so that their thread-local values are dropped
-    /// too.
+    /// too. From now on none is kept.
     pub(super) fn join_ended(&self) {
-        let ending = std::mem::take(&mut self.lock().ending);
+        let mut state = self.lock();
+        state.keeps_none = true;
+        let State { kept, ending, .. } = &mut *state;
+        // They end because nobody can give them a worker any more.
+        ending.extend(kept.drain(..).map(|kept| kept.thread));
+        let ending = std::mem::take(ending);
+        drop(state);
         for thread in ending {
             let _ = thread.join();
         }

@@ -81,16 +81,12 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) fn new(yields: Yields) -> Held {
+        Held::of(yields, ThreadUse::now())
+    }
+
+    fn of(yields: Yields, used: ThreadUse) -> Held {
         let (waited, waits_since) = (Duration::ZERO, None);
-        Held {
-            began: Instant::now(),
-            used: ThreadUse::now(),
-            served: 0,
-            waited,
-            waits_since,
-            yields,
-            moved: false,
-        }
+        Held { began: Instant::now(), used, served: 0, waited, waits_since, yields, moved: false }
     }
 
     /// How many useless slots this one counts for.
@@ -125,7 +121,7 @@ impl Slot {
             stage: if exempt { Stage::Exempt } else { Stage::Rested },
             signal: Arc::default(),
             left: 0,
-            held: Held::new(Yields::default()),
+            held: Held::of(Yields::default(), ThreadUse::default()),
             misses: 0,
             pause_until: None,
             passed_on: false,

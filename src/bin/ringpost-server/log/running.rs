@@ -3,7 +3,6 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -105,7 +104,7 @@ fn log_panics(sender: Sender) {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let content =
             Content::new("panic", "a thread panicked: unless the service did, please report this bug")
-                .text("thread", thread::current().name().unwrap_or_default())
+                .text("thread", rustix::thread::name().unwrap_or_default().to_string_lossy())
                 .text("place", place)
                 .text("error", text);
         sender.put(sender.style.line(tracing::Level::ERROR, &content));
