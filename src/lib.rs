@@ -269,7 +269,7 @@ pub use self::{
         Eviction, Inbox, Incoming, Limits, Link, LinkOptions, Listener, Message, Observer, Overrun,
         OwnedSample, Presence, PublishError, PublishOptions, Publisher, Reconnect, ReconnectError,
         ReconnectEvent, RecvError, RegisterError, Responder, Sample, SampleError, SampleGrant, SampleView,
-        SendError, ServeError, ServeHandle, SubscribeError, SubscribeOptions, Subscriber,
+        SendError, ServeError, ServeHandle, SubscribeError, SubscribeOptions, Subscriber, Ticket,
     },
     codec::{EncodeError, FromPayload, Payload, PayloadError, Reply},
     connect::{

@@ -25,6 +25,7 @@ mod observer;
 mod questions;
 mod readiness_error;
 mod reconnect;
+mod relay;
 mod session;
 mod topics;
 mod wait_for;
@@ -44,6 +45,9 @@ pub use links::{
 };
 pub use observer::Observer;
 pub use readiness_error::ReadinessError;
+pub use relay::Ticket;
+#[cfg(any(feature = "tokio", feature = "async-io"))]
+pub(crate) use relay::confirmation;
 pub use topics::{
     Change, Eviction, Overrun, OwnedSample, Presence, PublishError, PublishOptions, Publisher, Sample,
     SampleError, SampleGrant, SampleView, SubscribeError, SubscribeOptions, Subscriber,

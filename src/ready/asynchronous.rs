@@ -15,7 +15,7 @@ use super::{Readiness, ReadinessError};
 /// | --- | --- |
 /// | [`Client`], [`Caller`], [`Link`] | [`call`], [`submit`], [`response`] |
 /// | [`Client`], [`Caller`] | [`send`], [`look_up`], [`list`], [`ping`], [`statistics`] |
-/// | | [`connect`], [`listen`], [`unregister`] |
+/// | | [`connect`], [`listen`], [`unregister`], [`confirm`] |
 /// | [`Client`], [`Inbox`] | [`recv`]; a [`Stream`] of messages |
 /// | [`Link`] | [`post`] |
 /// | [`Listener`] | [`accept`]; a [`Stream`] of callers |
@@ -35,6 +35,7 @@ use super::{Readiness, ReadinessError};
 /// [`connect`]: Async::connect
 /// [`listen`]: Async::listen
 /// [`unregister`]: Async::unregister
+/// [`confirm`]: Async::confirm
 /// [`recv`]: Async::recv
 /// [`post`]: Async::post
 /// [`accept`]: Async::accept
