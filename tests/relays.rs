@@ -31,7 +31,8 @@ fn builder(bus: &Bus) -> ClientBuilder {
 /// Sends on a thread of its own, and gives the client back with what it was told.
 fn sends(mut client: Client, to: Key, message: &'static [u8]) -> Begun<(Client, Result<(), SendError>)> {
     begin(move || {
-        let sent = client.send(to, message);
+        // Longer than a test waits: it ends by something else.
+        let sent = client.send_timeout(to, message, 2 * LIMIT);
         (client, sent)
     })
 }
