@@ -1,5 +1,5 @@
-//! Sequences that are not counted from 1: a publisher that publishes on behalf of another keeps that one's numbers,
-//! and says which are missing.
+//! Sequences that are not counted from 1: a publisher that publishes on behalf of another keeps that one's
+//! numbers, and says which are missing.
 
 mod common;
 
@@ -86,7 +86,8 @@ fn a_slow_reader_counts_every_number() {
 fn numbers_stay_when_the_server_is_another() {
     let place = common::Place::new();
     let server = Server::builder(&place.path).start().unwrap();
-    let register = |name| Client::builder(&place.path).timeout(LIMIT).reconnect(Reconnect::default()).register(name);
+    let register =
+        |name| Client::builder(&place.path).timeout(LIMIT).reconnect(Reconnect::default()).register(name);
     let (mut alice, mut bob) = (register("alice").unwrap(), register("bob").unwrap());
     let mut publisher = Publisher::options().first_sequence(10).publish(alice.caller(), "a").unwrap();
     let mut sub = bob.subscribe("a").unwrap();
@@ -109,9 +110,8 @@ fn numbers_stay_when_the_server_is_another() {
 fn numbers_are_bounded() {
     let bus = Bus::start();
     let mut alice = bus.client("alice");
-    let publish = |first, alice: &mut Client| {
-        Publisher::options().first_sequence(first).publish(alice.caller(), "a")
-    };
+    let publish =
+        |first, alice: &mut Client| Publisher::options().first_sequence(first).publish(alice.caller(), "a");
     assert!(matches!(publish(1 << 62, &mut alice), Err(PublishError::Sequence(_))));
     let mut publisher = publish(0, &mut alice).unwrap();
     assert_eq!(publisher.sequence(), 0);

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use super::Ready;
 use super::asynchronous::Async;
 use super::runtime::poll_until;
-use super::serve::{OwnedRequest, Over, given_up};
+use super::serve::{Over, OwnedRequest, given_up};
 use crate::client::{Given, Next, Responder};
 use crate::link::ServiceError;
 use crate::wire::{CloseReason, Violation};
@@ -150,7 +150,8 @@ impl Async<Responder> {
             let next = poll_fn(|cx| {
                 flights.poll(cx);
                 flights.answer();
-                // While all hands are full, only one that becomes free wakes this task, or room for an answer.
+                // While all hands are full, only one that becomes free wakes this task, or room for an
+                // answer.
                 if flights.all.len() >= max.max(1) && flights.end.has_sent() {
                     return Poll::Pending;
                 }

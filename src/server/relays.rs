@@ -6,19 +6,19 @@
 //!
 //! **One outcome.** A ticket lies in its relay's table from before the message is committed until somebody
 //! takes it out under the table's lock: the relay's worker, which stores the outcome before; the end of the
-//! relay; or the sender's worker, when it waits no longer. Only the first can have an outcome, so the relay is
-//! told that the sender hears it exactly if the sender does. Otherwise the sender is told that it is not
+//! relay; or the sender's worker, when it waits no longer. Only the first can have an outcome, so the relay
+//! is told that the sender hears it exactly if the sender does. Otherwise the sender is told that it is not
 //! known.
 //!
 //! **Every wait ends**: by the confirmation, the end of the relay, the end of the sender's intake (it has
 //! died, or the server shuts down) or the limit in time. Nothing is locked meanwhile.
 //!
-//! **No two wait for each other.** A relay's own messages are not relayed. So no relay's worker ever waits for
-//! a confirmation, and what a relay says is heard although others wait for it.
+//! **No two wait for each other.** A relay's own messages are not relayed. So no relay's worker ever waits
+//! for a confirmation, and what a relay says is heard although others wait for it.
 //!
 //! **Tickets are the relay's own.** Each relay has its own table and counts from a random number, so what it
-//! says of another relay's ticket, or of one of an earlier registration, is of no ticket. There are at most as
-//! many tickets as senders, because a worker waits for one at a time.
+//! says of another relay's ticket, or of one of an earlier registration, is of no ticket. There are at most
+//! as many tickets as senders, because a worker waits for one at a time.
 
 #![forbid(unsafe_code)]
 

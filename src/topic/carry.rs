@@ -60,6 +60,10 @@ pub(super) fn carry((from, former): &(View, Shape), to: &View, shape: &Shape) ->
             carried.put_gap(to, shape, next);
         }
     }
+    let next = carried.rest.next_sequence();
+    if next > carried.sequence {
+        carried.put_gap(to, shape, next);
+    }
     let ring = to.ring(0, DATA, shape.ring_size());
     ring.word64::<FIRST>().store(sequence.wrapping_add(1), Ordering::Relaxed);
     ring.word64::<INTENT>().store(intent(shape), Ordering::Relaxed);

@@ -70,8 +70,8 @@ struct Stage {
     audience: Audience,
     writer: Writer,
     log: Log,
-    /// The number that the next sample has, and the numbers that it had before the segment's first sample, and
-    /// before the first that was published in it.
+    /// The number that the next sample has, and the numbers that it had before the segment's first sample,
+    /// and before the first that was published in it.
     published: u64,
     began: u64,
     new: u64,
@@ -93,8 +93,7 @@ fn memory(shape: Shape) -> View {
 impl Stage {
     fn new() -> Stage {
         let shape = Shape::new(4096).unwrap();
-        let (view, audience) =
-            (memory(shape), Audience::new(Some(Duration::from_secs(3600))).unwrap());
+        let (view, audience) = (memory(shape), Audience::new(Some(Duration::from_secs(3600))).unwrap());
         let writer = Writer::new(view.clone(), shape, 0, audience.clone(), WaitStrategy::Park);
         Stage {
             shape,
@@ -125,7 +124,13 @@ impl Stage {
                 }
             }
             // In one step or in two, and not again before a sample, so that it takes two lines at most.
-            Act::Skip(numbers) if self.log.range(self.new..).next_back().is_some_and(|last| last.0 + 1 == self.published) => {
+            Act::Skip(numbers)
+                if self
+                    .log
+                    .range(self.new..)
+                    .next_back()
+                    .is_some_and(|last| last.0 + 1 == self.published) =>
+            {
                 let before = self.published;
                 for skipped in [numbers / 2, numbers] {
                     match self.writer.skip_to(before + skipped, Duration::ZERO.into()) {

@@ -144,8 +144,8 @@ impl Incoming {
 
     /// Refuses the link as one further on was refused, to which this client would have carried the calls on:
     /// the caller gets [`NotFound`](ConnectError::NotFound), [`NotServing`](ConnectError::NotServing),
-    /// [`Busy`](ConnectError::Busy) and [`NotAllowed`](ConnectError::NotAllowed) as if its own server had said
-    /// so, and any other error as [`Refused`](ConnectError::Refused) with its text. Does not block.
+    /// [`Busy`](ConnectError::Busy) and [`NotAllowed`](ConnectError::NotAllowed) as if its own server had
+    /// said so, and any other error as [`Refused`](ConnectError::Refused) with its text. Does not block.
     ///
     /// # Examples
     ///

@@ -95,8 +95,8 @@ impl PublishOptions {
         self
     }
 
-    /// The [sequence](crate::Sample::sequence) of the first sample: for one who publishes on behalf of another,
-    /// and keeps the numbers that are given there. See [`Publisher::skip_to`]. Below 2^62.
+    /// The [sequence](crate::Sample::sequence) of the first sample: for one who publishes on behalf of
+    /// another, and keeps the numbers that are given there. See [`Publisher::skip_to`]. Below 2^62.
     pub fn first_sequence(mut self, sequence: u64) -> Self {
         self.first = Some(sequence);
         self

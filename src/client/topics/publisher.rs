@@ -172,8 +172,8 @@ impl Publisher {
         })?
     }
 
-    /// The next sample has this [sequence](crate::Sample::sequence): for one who publishes on behalf of another,
-    /// whose samples did not all come. Subscribers count the numbers between as
+    /// The next sample has this [sequence](crate::Sample::sequence): for one who publishes on behalf of
+    /// another, whose samples did not all come. Subscribers count the numbers between as
     /// [missed](crate::Sample::missed). A number that is not ahead of the next one changes nothing.
     ///
     /// Blocks as [`send`](Self::send) does.

@@ -12,9 +12,14 @@ use crate::wire::Policy;
 
 #[test]
 fn a_gap_leads_ahead_or_breaks_a_rule() {
-    for (next, is_good) in
-        [(2, true), (1, false), (0, false), (MOST_SEQUENCE - 1, true), (MOST_SEQUENCE, false), (u64::MAX, false)]
-    {
+    for (next, is_good) in [
+        (2, true),
+        (1, false),
+        (0, false),
+        (MOST_SEQUENCE - 1, true),
+        (MOST_SEQUENCE, false),
+        (u64::MAX, false),
+    ] {
         let mut stage = Stage::new(4096, None);
         let mut writer = stage.writer();
         let mut reader = stage.reader(Start::Beginning, Policy::Lossy);
@@ -56,8 +61,14 @@ fn a_publisher_that_skips_takes_its_gaps_along() {
             let before = sent.load(Ordering::Acquire);
             stage.audience.succeed(view.clone(), stage.shape);
             let page = View::new(Segment::anonymous(4096).unwrap());
-            let mut reader =
-                Reader::new(view, stage.shape, (page, 0, Kick::default()), 0, Start::Beginning, Policy::Lossy);
+            let mut reader = Reader::new(
+                view,
+                stage.shape,
+                (page, 0, Kick::default()),
+                0,
+                Start::Beginning,
+                Policy::Lossy,
+            );
             let mut next = None;
             while next.is_none_or(|next| next < before) {
                 let Some((taken, sample)) = take(&mut reader) else {
