@@ -36,7 +36,8 @@
 //! producer parked   u32, the producer's futex word (waiting for space)           }
 //! data              C bytes, a power of two, in 64-byte lines
 //!
-//! record            header: u64 = length (32) | kind (2: 01 data, 10 padding; topics have 11 gap) | line number mod 2^30
+//! record            header: u64 = length (32) | kind (2: 01 data, 10 padding) | line number mod 2^30
+//!                   (in a topic also 11: a gap)
 //!                   payload from byte 8, then up to the next line; a header is never 0
 //! ```
 //!

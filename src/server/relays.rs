@@ -171,6 +171,10 @@ impl Operations {
         relay: &Relay,
         (patience, payload_at): (Option<Duration>, usize),
     ) -> Outcome {
+        // Nobody would wait for what becomes of it.
+        if self.member.intake.is_closed() {
+            return Status::ShuttingDown.into();
+        }
         let began = now();
         let Some(ticket) = relay.issue() else { return Status::Gone.into() };
         let ends = patience.filter(|_| flags & (WAITS | ENDS) == WAITS | ENDS);
