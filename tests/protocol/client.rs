@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
 const MAGIC: [u8; 8] = *b"RINGPOST";
-pub const PROTOCOL: u32 = 6;
+pub const PROTOCOL: u32 = 7;
 const LAYOUT: u32 = 3;
 
 /// Codes of requests on the socket.

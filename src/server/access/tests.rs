@@ -7,7 +7,8 @@ use crate::wire::{Name, Pattern, Topic};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-const ACTS: [Act; 6] = [Act::Register, Act::Serve, Act::Call, Act::Send, Act::Publish, Act::Subscribe];
+const ACTS: [Act; 7] =
+    [Act::Register, Act::Serve, Act::Call, Act::Send, Act::Publish, Act::Subscribe, Act::Relay];
 
 fn access(rules: Vec<Rule>) -> Result<CheckedAccess, AccessError> {
     CheckedAccess::new(Access { rules, ..Access::default() })
@@ -86,7 +87,14 @@ proptest! {
             prop_assert_eq!(access.allows_topic(act, &topic, &who), expected);
             prop_assert_eq!(access.may_allow_some(act, &Pattern::from(topic), &who), expected);
         } else {
-            prop_assert_eq!(access.allows_name(act, &Name::new(object).unwrap(), &who), expected);
+            let object_name = Name::new(object).unwrap();
+            prop_assert_eq!(access.allows_name(act, &object_name, &who), expected);
+            // Only where no rule is about it, nothing is decided.
+            let is_about = rules.iter().any(|rule| {
+                rule.acts.contains(&act) && rule.what.iter().any(|pattern| fits(pattern, object))
+            });
+            let decided = access.decides_on_name(act, &object_name, &who);
+            prop_assert_eq!(decided, is_about.then_some(expected));
         }
         let is_about = rules.iter().any(|rule| rule.acts.contains(&act));
         prop_assert_eq!(access.acts() & act.bit() != 0, is_about);
