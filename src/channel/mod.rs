@@ -392,7 +392,6 @@ impl Ends {
             let figures = figures.clone();
             consumer.on_wake(Arc::new(move |took| figures.count(Durations::OwnWakes, took)));
         }
-        inbox.comes_from_others(true);
         Guest {
             requests: Producer::new(&setup(Ring::Request)),
             responses,

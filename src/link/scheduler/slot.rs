@@ -224,7 +224,6 @@ impl Slot {
 
     /// Waits for a request that the first looks have not found.
     pub(crate) fn wait(&mut self, requests: &mut Consumer) -> Result<Found, Stop> {
-        requests.comes_from_others(self.passed_on);
         self.rest_if_passed_on();
         if self.begin_wait(requests.yields()) {
             move_to_neighbour(self.reference);

@@ -74,11 +74,6 @@ impl Consumer {
         slept
     }
 
-    /// Says whether what comes is caused by other threads than the producer's.
-    pub(crate) fn comes_from_others(&mut self, others: bool) {
-        self.end.waiting.comes_from_others(others);
-    }
-
     /// Lets the next wait look for as long as ever, whatever earlier waits taught.
     pub(crate) fn look_longer(&mut self) {
         self.end.waiting.spin_again();

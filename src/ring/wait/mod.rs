@@ -5,11 +5,6 @@
 //! CPU), and sleep on a futex (4.3 µs on one CPU, 55 µs across two). A spin that is longer than a sleep and
 //! its wake is waste; within that bound, each end of a ring learns how long to spin (`adaptive.rs`).
 //!
-//! An end that waits for a message, or for what follows one, waits for more threads than the other end. If
-//! its looks are in vain because one of them needs this CPU, it yields after a single look, as long as that
-//! is so. Four ends on two CPUs (a message to another client and back) thereby find each other after two
-//! switches instead of two switches and four times all the looks.
-//!
 //! When as many threads spin as there are CPUs that this process may use, the others sleep at once
 //! (`spin.rs`). And two ends that find each other only by yields share one CPU, so now and then one of them
 //! sleeps, and its wake can move it to an idle one (`waiting.rs`).

@@ -2,8 +2,7 @@
 //!
 //! A round is a fixed number of looks, then one `sched_yield`: the other end may need this CPU, and if nobody
 //! does, the yield costs less than the looks before it. Rounds are counted rather than microseconds, because
-//! a thread that spins while others run costs them nothing. Where the other end is known to need this CPU,
-//! the first round is a single look; where other threads do, there are half as many looks.
+//! a thread that spins while others run costs them nothing.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -16,18 +15,12 @@ use crate::shm::backend::{now, spin_hint};
 /// Looks in a round, and at the beginning of a wait before the clock is read.
 pub(super) const LOOKS: u32 = 64;
 
-/// Looks in a round behind a yield in which another thread ran: they take less than a switch, so that a
-/// thread that has found nothing does not keep this CPU from another for longer than it takes to hand it
-/// over.
-const LOOKS_BETWEEN: u32 = LOOKS / 2;
-
 /// A yield that took longer than this gave the CPU to many threads, or to one that computes. It ends the
 /// spin: spinners that yield to busy threads are served unfairly by the kernel.
 const LONG_YIELD: Duration = Duration::from_micros(50);
 
-/// In a yield that took longer than this, another thread ran. Without one it takes half a microsecond, with
-/// one at least two switches, of 1.3 µs each.
-const SWITCH: Duration = Duration::from_nanos(1400);
+/// In a round that took longer than this, another thread ran during the yield. Without one, it takes 1.5 µs.
+const SWITCH: Duration = Duration::from_micros(3);
 
 /// How many threads of this process are spinning in rounds right now.
 static SPINNERS: CachePadded<AtomicUsize> = CachePadded::new(AtomicUsize::new(0));
@@ -76,25 +69,22 @@ pub(super) fn spin_until(deadline: Option<Instant>, mut look: impl FnMut() -> bo
     }
 }
 
-/// Looks for so many rounds, with [`LOOKS`] looks in each. If this end `makes_way`, the first is a single
-/// look, and a round behind a yield in which another thread ran has [`LOOKS_BETWEEN`]. Counts the yields.
+/// Looks for so many rounds, the first of which begins at `began`. Counts the yields.
 pub(super) fn spin_in_rounds(
     rounds: u32,
-    makes_way: bool,
+    began: Instant,
     deadline: Option<Instant>,
     yields: &mut Yields,
     mut look: impl FnMut() -> bool,
 ) -> Spun {
-    let mut switched = false;
-    let mut looks = if makes_way { 1 } else { LOOKS };
+    let (mut before, mut switched) = (began, false);
     for round in 0..rounds {
-        for _ in 0..looks {
+        for _ in 0..LOOKS {
             if look() {
                 return Spun::Found { round, switched };
             }
             spin_hint();
         }
-        let before = now();
         std::thread::yield_now();
         let time = now();
         if deadline.is_some_and(|deadline| time >= deadline) {
@@ -103,10 +93,10 @@ pub(super) fn spin_in_rounds(
         let took = time - before;
         switched = took > SWITCH;
         yields.add(switched);
-        looks = if makes_way && switched { LOOKS_BETWEEN } else { LOOKS };
         if took > LONG_YIELD {
             break;
         }
+        before = time;
     }
     Spun::InVain
 }

@@ -9,13 +9,8 @@ use super::spin::{LOOKS, Spinner, Spun, Yields, spin_in_rounds, spin_until};
 use crate::shm::backend::{SPINS, now};
 
 /// After this many finds that each followed a yield to another thread, the next wait sleeps: two ends that
-/// find each other only by yields share one CPU, and a wake can move one of them to an idle CPU. If that did
-/// not help, twice as many may follow, up to the second number.
+/// find each other only by yields share one CPU, and a wake can move one of them to an idle CPU.
 const MOST_SWITCHES: u32 = 64;
-const MOST_SWITCHES_IN_VAIN: u32 = 8 * MOST_SWITCHES;
-
-/// For so many waits an end makes way at once, before it looks again as long as others do.
-const MAKE_WAY: u32 = 16;
 
 /// A wait that slept and yet ended within this time is short: without the sleep, it would have been shorter.
 const SHORT: Duration = Duration::from_micros(200);
@@ -25,15 +20,8 @@ const SHORT: Duration = Duration::from_micros(200);
 pub(crate) struct Waiting {
     pub(crate) strategy: WaitStrategy,
     learned: Adaptive,
-    /// Finds just after a yield in which another thread ran, since the last sleep, and how many are allowed.
+    /// Finds just after a yield in which another thread ran, since the last sleep.
     switches: u32,
-    most_switches: u32,
-    /// What comes is caused by other threads than the other end of this ring, as messages are.
-    from_others: bool,
-    /// For how many waits this end still makes way at once, if so: a wait that looked fully was ended by
-    /// what came while another thread ran in a yield. So the looks before that yield were in vain, and
-    /// kept the other end from this CPU.
-    make_way: u32,
     yields: Yields,
 }
 
@@ -48,15 +36,7 @@ pub(crate) enum Looked {
 
 impl Waiting {
     pub(crate) fn new(strategy: WaitStrategy) -> Waiting {
-        Waiting {
-            strategy,
-            learned: Adaptive::new(),
-            switches: 0,
-            most_switches: MOST_SWITCHES,
-            from_others: false,
-            make_way: 0,
-            yields: Yields::default(),
-        }
+        Waiting { strategy, learned: Adaptive::new(), switches: 0, yields: Yields::default() }
     }
 
     /// How often to look at the beginning of a wait, before the clock is read.
@@ -65,7 +45,7 @@ impl Waiting {
         match self.strategy {
             _ if !SPINS => 0,
             WaitStrategy::Spin => LOOKS,
-            WaitStrategy::Adaptive if self.learned.rounds > 0 && self.make_way == 0 => LOOKS,
+            WaitStrategy::Adaptive if self.learned.rounds > 0 => LOOKS,
             WaitStrategy::Adaptive | WaitStrategy::Park => 0,
         }
     }
@@ -100,11 +80,11 @@ impl Waiting {
         let spinner = (self.learned.rounds > 0 && !self.has_switched_enough()).then(Spinner::begin);
         let allowed = spinner.as_ref().is_some_and(|spinner| spinner.allowed);
         let rounds = if allowed { self.learned.rounds } else { 0 };
-        match spin_in_rounds(rounds, self.make_way > 0, deadline, &mut self.yields, look) {
+        match spin_in_rounds(rounds, began, deadline, &mut self.yields, look) {
             Spun::Found { round, switched } => {
                 let outcome = if round < EARLY_ROUNDS { Outcome::Early } else { Outcome::Late };
                 self.learned.learn(outcome, found);
-                self.count_switch(switched);
+                self.switches += u32::from(switched);
                 return Looked::Found;
             }
             Spun::TimedOut { found: true } => return Looked::Found,
@@ -120,24 +100,11 @@ impl Waiting {
         Looked::Sleep(Some(began))
     }
 
-    /// Something was found, with or without a yield to another thread just before.
-    fn count_switch(&mut self, switched: bool) {
-        self.switches += u32::from(switched);
-        if switched && self.from_others {
-            self.make_way = self.make_way.checked_sub(1).unwrap_or(MAKE_WAY);
-        } else {
-            (self.make_way, self.most_switches) = (0, MOST_SWITCHES);
-        }
-    }
-
     /// Learns from a wait that began at `began` and ended in its sleep. `found` as for [`look`](Self::look).
     pub(crate) fn slept(&mut self, began: Option<Instant>, found: u64) {
         let Some(began) = began else { return };
         let short = began.elapsed() <= SHORT;
-        if std::mem::take(&mut self.switches) >= self.most_switches {
-            if self.from_others {
-                self.most_switches = (self.most_switches * 2).min(MOST_SWITCHES_IN_VAIN);
-            }
+        if std::mem::take(&mut self.switches) >= MOST_SWITCHES {
             // It slept only to be woken on another CPU, so its duration says nothing.
             return;
         }
@@ -149,15 +116,6 @@ impl Waiting {
         }
     }
 
-    /// Whether what comes is caused by other threads than the other end, as messages are. Only then does this
-    /// end make way at once: two ends that call each other would find each other by yields for ever, although
-    /// each could have a CPU.
-    pub(crate) fn comes_from_others(&mut self, others: bool) {
-        if self.from_others != others {
-            (self.from_others, self.make_way, self.most_switches) = (others, 0, MOST_SWITCHES);
-        }
-    }
-
     /// Spins fully in the next wait, whatever was learned.
     pub(crate) fn spin_again(&mut self) {
         self.learned.spin_fully();
@@ -165,7 +123,7 @@ impl Waiting {
 
     /// Whether the next wait sleeps in order to be woken on another CPU.
     pub(crate) fn has_switched_enough(&self) -> bool {
-        self.switches >= self.most_switches
+        self.switches >= MOST_SWITCHES
     }
 
     pub(crate) fn yields(&self) -> Yields {
@@ -275,54 +233,6 @@ mod tests {
         assert_eq!(began, None, "nothing is to be learned: the clock is not read");
         parks.slept(began, 0);
         assert_eq!(parks.learned.rounds, MOST_ROUNDS);
-    }
-
-    #[test]
-    fn an_end_makes_way_at_once_while_what_it_waits_for_comes_by_yields() {
-        let mut waiting = Waiting::new(WaitStrategy::Adaptive);
-        waiting.count_switch(true);
-        assert_eq!(waiting.make_way, 0, "what comes is from the other end");
-        waiting.comes_from_others(true);
-        for _ in 0..3 {
-            assert_eq!((waiting.make_way, waiting.brief_looks()), (0, LOOKS), "a full wait");
-            for left in (0..=MAKE_WAY).rev() {
-                waiting.count_switch(true);
-                assert_eq!((waiting.make_way, waiting.brief_looks() == 0), (left, left > 0));
-            }
-        }
-        waiting.count_switch(true);
-        waiting.count_switch(false);
-        assert_eq!((waiting.make_way, waiting.brief_looks()), (0, LOOKS));
-        // That is also so in the next waits, which look and find something before they yield.
-        loop {
-            waiting.make_way = MAKE_WAY;
-            let mut looks = 0;
-            let looked = waiting.look(None, 0, || {
-                looks += 1;
-                looks == 1
-            });
-            if let Looked::Found = looked {
-                assert_eq!(waiting.make_way, 0);
-                return;
-            }
-            std::thread::yield_now(); // other tests were spinning on all CPUs
-        }
-    }
-
-    #[test]
-    fn sleeps_that_move_no_end_become_rarer_until_one_does() {
-        let mut waiting = Waiting::new(WaitStrategy::Adaptive);
-        waiting.comes_from_others(true);
-        for times in [1, 2, 4, 8, 8] {
-            for before in 0..times * MOST_SWITCHES {
-                assert!(!waiting.has_switched_enough(), "{before} of {times} times {MOST_SWITCHES}");
-                waiting.count_switch(true);
-            }
-            assert!(waiting.has_switched_enough());
-            waiting.slept(just_now(), 0);
-        }
-        waiting.count_switch(false);
-        assert_eq!((waiting.switches, waiting.most_switches), (0, MOST_SWITCHES));
     }
 
     #[test]
