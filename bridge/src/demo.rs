@@ -207,7 +207,13 @@ fn bob(socket: &Path) -> Result<(), Failure> {
 fn alice(socket: &Path) -> Result<(), Failure> {
     let mut alice = Client::register(socket, "alice")?;
     let mut presence = alice.presence()?;
-    alice.wait_for("bob@b", STEP)?;
+    loop {
+        if let Change::Present(peer) | Change::Appeared(peer) = presence.recv_timeout(STEP)?
+            && peer.name == "bob@b"
+        {
+            break;
+        }
+    }
     println!("bob@b is here");
     // This client appears there a moment later.
     let since = Instant::now();
@@ -234,7 +240,7 @@ fn alice(socket: &Path) -> Result<(), Failure> {
     alice.send("bob@b", b"leave")?;
     loop {
         if let Change::Vanished { peer, .. } = presence.recv_timeout(STEP)?
-            && peer.name.as_str() == "bob@b"
+            && peer.name == "bob@b"
         {
             println!("bob@b has left");
             return Ok(alice.unregister()?);

@@ -146,10 +146,11 @@ impl Local {
 
     /// The same for one client.
     pub fn appoint_client(self: &Arc<Self>, node: &NodeName, client: &Name) {
+        let Some(full) = node.member(client) else { return };
+        // Looked at behind this lock, so that the last to look is the last to act.
+        let mut relays = lock(&self.relays);
         let key = lock(&self.node.remote).client(node, self.node.owner(node), client);
         let key = key.filter(|_| self.node.settings.imports(node, client.as_str()));
-        let Some(full) = node.member(client) else { return };
-        let mut relays = lock(&self.relays);
         let id = (node.clone(), *client);
         if relays.get(&id).map(|relay| relay.key) == key {
             return;

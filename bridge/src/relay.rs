@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringpost::{Async, Caller, Client, Key, Name, PublishError, Publisher, RegisterError, SendError, Topic};
+use ringpost::{Async, Caller, Client, Key, Name, PublishError, Publisher, SendError, Topic};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
@@ -22,8 +22,9 @@ use crate::wire::{Answer, NodeName, Outcome};
 
 /// How often a message is tried again while the receiver's inbox is full.
 const AGAIN: Duration = Duration::from_millis(5);
-/// Between two registrations that failed, or were ended by the server.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Between two registrations, if the first failed or was ended by the server: twice as long each time.
+const PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// The client that is represented.
 #[derive(Debug, Clone)]
@@ -56,9 +57,10 @@ pub async fn run(
     mut jobs: mpsc::Receiver<Job>,
     mut samples: mpsc::Receiver<Arrived>,
 ) {
-    let mut told = false;
+    let (mut told, mut pause) = (String::new(), PAUSE);
     loop {
         let registered = {
+            // The one before may be leaving; its name is free in a moment.
             let Ok(_turn) = local.registrations.acquire().await else { return };
             tokio::task::block_in_place(|| register(&local.node, who.full.as_str()))
         };
@@ -67,15 +69,16 @@ pub async fn run(
                 let ended = represent(&local, &who, client, &mut jobs, &mut samples).await;
                 debug!("{}: {}", who.full, ended.unwrap_or_else(|error| error));
             }
-            // The one before has not left yet.
-            Err(RegisterError::NameTaken { .. }) if !told => {
-                told = true;
-                tokio::time::sleep(AGAIN).await;
-                continue;
+            Err(error) => {
+                let error = error.to_string();
+                if error != told {
+                    warn!("{} cannot appear here: {error}; trying again", who.full);
+                    told = error;
+                }
             }
-            Err(error) => warn!("{} cannot appear here: {error}", who.full),
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
+        pause = LONGEST_PAUSE.min(2 * pause);
     }
 }
 

@@ -436,7 +436,7 @@ mod tests {
 
     #[test]
     fn other_keys_are_refused() {
-        let key = "00".repeat(16);
+        let key = Key::from_bytes([7; 16]);
         for text in [
             String::new(),
             "ringpost/1/b".into(),
@@ -490,5 +490,59 @@ mod tests {
         assert_eq!(Answer::read(vec![]), None);
         assert_eq!(Answer::read(vec![12]), None);
         assert_eq!(Answer::read([&[b'x'; MOST_TEXT + 1][..], &[Outcome::Failed as u8]].concat()), None);
+    }
+
+    /// Whatever a node sends: it is refused, or it is exactly what a bridge would have sent.
+    #[test]
+    fn nothing_is_read_that_would_not_be_written() {
+        let mut state = 1_u64;
+        let mut random = move |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 11) as usize % below
+        };
+        let (from, to, patience) = (name("al i/ce").unwrap(), Key::from_bytes([9; 16]), MOST_PATIENCE);
+        let seeds = [
+            Ask::Send { instance: 1, sequence: 2, from, to, patience, payload: b"hello" },
+            Ask::Open { instance: 1, link: 2, from, to, patience },
+            Ask::Call { instance: 1, link: 2, sequence: 3, post: true, payload: b"x" },
+            Ask::Close { instance: 1, link: 2 },
+            Ask::Claim { instance: 1 },
+        ];
+        let (mut read, mut refused) = (0, 0);
+        for _ in 0..200_000 {
+            let seed = &seeds[random(5)];
+            let mut bytes = seed.bytes();
+            for _ in 0..random(4) {
+                match random(3) {
+                    0 => bytes.truncate(random(bytes.len() + 1)),
+                    1 => bytes.push(random(256) as u8),
+                    _ if bytes.is_empty() => {}
+                    _ => {
+                        let at = random(bytes.len());
+                        bytes[at] = random(256) as u8;
+                    }
+                }
+            }
+            match Ask::read(seed.verb(), &bytes) {
+                None => refused += 1,
+                Some(ask) => {
+                    assert_eq!(ask.bytes(), bytes);
+                    read += 1;
+                }
+            }
+        }
+        assert!(read > 1000 && refused > 1000, "{read} read and {refused} refused");
+        let key = Said { node: node("b"), instance: 7, what: What::Client(from, to) }.to_string();
+        for _ in 0..100_000 {
+            let mut text = key.clone().into_bytes();
+            let at = random(text.len());
+            text[at] = b"/%@*ab0\xC3F"[random(8)];
+            let Ok(text) = String::from_utf8(text) else { continue };
+            if let Some(said) = Said::read(&text) {
+                assert_eq!(said.to_string(), text);
+            }
+        }
     }
 }

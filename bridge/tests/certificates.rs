@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use common::{Bridge, Bus, LONG, bridge, endpoint};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use ringpost::Key;
 use serde_json::json;
 
 /// An authority, with a directory for certificates.
@@ -136,6 +137,7 @@ impl Poser {
             "transport/link/tls",
             json!({
                 "root_ca_certificate": files[1],
+                "enable_mtls": true,
                 "connect_certificate": files[3],
                 "connect_private_key": files[5],
                 "verify_name_on_connect": false,
@@ -147,7 +149,7 @@ impl Poser {
 
     /// Says that it is a node, and that these clients are there.
     fn claims(&self, node: &str, clients: &[&str]) {
-        let key = "ab".repeat(16);
+        let key = Key::from_bytes([0xAB; 16]);
         let clients = clients.iter().map(|name| format!("client/{name}/{key}"));
         for what in std::iter::once("node".to_owned()).chain(clients) {
             let token = format!("ringpost/1/{node}/0000000000000001/{what}");

@@ -4,26 +4,21 @@ mod common;
 
 use std::time::Duration;
 
-use common::{LONG, Pair};
-use ringpost::{CallError, Change, ConnectError, SendError, Subscriber};
+use common::{LONG, Pair, vanishes, watch};
+use ringpost::{CallError, ConnectError, SendError, Subscriber};
 
 #[test]
 fn only_what_is_exported_appears_and_vanishes_when_it_leaves() {
     let mut pair = Pair::start(&["alice", "bob"]);
     let eve = pair.b.client("eve");
     let (mut alice, bob) = pair.clients();
-    let mut presence = alice.presence().unwrap();
+    let mut presence = watch(&mut alice, "bob@b");
     let names: Vec<String> = alice.list().unwrap().iter().map(|client| client.name.to_string()).collect();
     assert!(names.contains(&"bob@b".into()), "{names:?}");
     // Eve was there before bob.
     assert!(!names.contains(&"eve@b".into()), "{names:?}");
     bob.unregister().unwrap();
-    loop {
-        if let Change::Vanished { peer, .. } = presence.recv_timeout(LONG).unwrap() {
-            assert_eq!(peer.name, "bob@b");
-            break;
-        }
-    }
+    vanishes(&mut presence, "bob@b");
     let _again = pair.b.client("bob");
     alice.wait_for("bob@b", LONG).unwrap();
     drop(eve);
@@ -57,7 +52,7 @@ fn a_full_inbox_is_told_and_waited_for() {
         }
     };
     assert!(matches!(full, SendError::InboxFull), "{full:?}");
-    let late = alice.caller().send_timeout("bob@b", b"late", Duration::from_millis(300));
+    let late = alice.caller().send_timeout("bob@b", &[7; 4096][..], Duration::from_millis(300));
     assert!(matches!(late, Err(SendError::TimedOut | SendError::InboxFull)), "{late:?}");
     for _ in 0..sent {
         bob.try_recv().unwrap().unwrap();

@@ -2,14 +2,14 @@
 
 mod common;
 
-use common::{Bridge, LONG, Pair, bridge};
-use ringpost::{Change, SendError};
+use common::{Bridge, LONG, Pair, bridge, vanishes, watch};
+use ringpost::SendError;
 
 #[test]
 fn names_vanish_with_a_killed_bridge_and_come_back_with_the_next() {
     let mut pair = Pair::start(&["alice", "bob"]);
     let (mut alice, mut bob) = pair.clients();
-    let mut presence = alice.presence().unwrap();
+    let mut presence = watch(&mut alice, "bob@b");
     let endpoint = pair.endpoint.clone();
     for round in 0..2_u8 {
         let killed = std::mem::replace(
@@ -18,13 +18,7 @@ fn names_vanish_with_a_killed_bridge_and_come_back_with_the_next() {
             bridge("b", "a", &pair.b, &["--connect", &endpoint], &["alice", "bob"]),
         );
         killed.kill();
-        loop {
-            if let Change::Vanished { peer, .. } = presence.recv_timeout(LONG).unwrap()
-                && peer.name == "bob@b"
-            {
-                break;
-            }
-        }
+        vanishes(&mut presence, "bob@b");
         pair.bridge_b.says("knows this node as b");
         alice.wait_for("bob@b", LONG).unwrap();
         bob.wait_for("alice@a", LONG).unwrap();
@@ -38,16 +32,10 @@ fn names_vanish_with_a_killed_bridge_and_come_back_with_the_next() {
 fn a_bridge_registers_again_when_its_server_is_back() {
     let mut pair = Pair::start(&["alice", "bob"]);
     let (mut alice, bob) = pair.clients();
-    let mut presence = alice.presence().unwrap();
+    let mut presence = watch(&mut alice, "bob@b");
     drop(bob);
     drop(pair.b.server.take());
-    loop {
-        if let Change::Vanished { peer, .. } = presence.recv_timeout(LONG).unwrap()
-            && peer.name == "bob@b"
-        {
-            break;
-        }
-    }
+    vanishes(&mut presence, "bob@b");
     let sent = alice.send("bob@b", b"nobody");
     assert!(matches!(sent, Err(SendError::NotFound)), "{sent:?}");
     pair.b.serve();

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringpost::{Client, Server};
+use ringpost::{Change, Client, Presence, Server};
 use tempfile::TempDir;
 
 /// Nothing takes so long.
@@ -145,6 +145,9 @@ impl Pair {
         let (mut alice, mut bob) = (self.a.client("alice"), self.b.client("bob"));
         alice.wait_for("bob@b", LONG).unwrap();
         bob.wait_for("alice@a", LONG).unwrap();
+        // And can be connected to.
+        self.bridge_a.says("bob@b is here");
+        self.bridge_b.says("alice@a is here");
         (alice, bob)
     }
 }
@@ -154,4 +157,27 @@ pub fn bridge(node: &str, other: &str, bus: &Bus, network: &[&str], export: &[&s
     arguments.extend(["--allow", other, "--import", "**"]);
     arguments.extend(export.iter().flat_map(|pattern| ["--export", pattern]));
     Bridge::start(node, &bus.path(), &arguments)
+}
+
+/// Watches who is there, from when this client is.
+pub fn watch(client: &mut Client, name: &str) -> Presence {
+    let mut presence = client.presence().unwrap();
+    loop {
+        if let Change::Present(peer) | Change::Appeared(peer) = presence.recv_timeout(LONG).unwrap()
+            && peer.name == name
+        {
+            return presence;
+        }
+    }
+}
+
+/// Waits until it vanishes.
+pub fn vanishes(presence: &mut Presence, name: &str) {
+    loop {
+        if let Change::Vanished { peer, .. } = presence.recv_timeout(LONG).unwrap()
+            && peer.name == name
+        {
+            return;
+        }
+    }
 }
