@@ -5,7 +5,8 @@ mod common;
 use common::role::{self, Role, Stage, say, setting};
 use common::{Begun, Bus, LIMIT, begin, eventually};
 use ringpost::{
-    Access, Act, Client, ClientBuilder, Key, Message, Reconnect, RegisterError, Rule, SendError, Server, Ticket,
+    Access, Act, Client, ClientBuilder, Key, Message, Reconnect, RegisterError, Rule, SendError, Server,
+    Ticket,
 };
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -31,7 +32,8 @@ fn builder(bus: &Bus) -> ClientBuilder {
 /// Sends on a thread of its own, and gives the client back with what it was told.
 fn sends(mut client: Client, to: Key, message: &'static [u8]) -> Begun<(Client, Result<(), SendError>)> {
     begin(move || {
-        let sent = client.send(to, message);
+        // Longer than a test waits: it ends by something else.
+        let sent = client.send_timeout(to, message, 2 * LIMIT);
         (client, sent)
     })
 }
@@ -279,7 +281,11 @@ fn a_relay_that_is_killed_leaves_nobody_waiting() {
         bob.kill();
         let told;
         (alice, told) = sent.end("a send to a relay that is killed");
-        assert_eq!(told, if steps == 2 { Ok(()) } else { Err(SendError::Unconfirmed) }, "after {steps} steps");
+        assert_eq!(
+            told,
+            if steps == 2 { Ok(()) } else { Err(SendError::Unconfirmed) },
+            "after {steps} steps"
+        );
         eventually("the relay is gone", || alice.look_up("bob@b").unwrap().is_none());
     }
 }

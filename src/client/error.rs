@@ -327,7 +327,9 @@ pub enum SendError {
     /// The receiver is on another computer, for example, and what became of the message is not known: the
     /// [relay](crate::ClientBuilder::relay) that stands for it here has not said so before the deadline (or
     /// within 5 s), has ended, or does not know. The message may have been delivered.
-    #[error("the relay that carries messages to the receiver did not confirm it; the message may have been delivered")]
+    #[error(
+        "the relay that carries messages to the receiver did not confirm it; the message may have been delivered"
+    )]
     Unconfirmed,
     /// The message cannot be encoded; nothing was sent.
     #[error(transparent)]

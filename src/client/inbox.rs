@@ -106,8 +106,8 @@ impl Message {
         &self.payload
     }
 
-    /// By which this client, which is a [relay](super::ClientBuilder::relay), says what became of the message.
-    /// `None` for every other client.
+    /// By which this client, which is a [relay](super::ClientBuilder::relay), says what became of the
+    /// message. `None` for every other client.
     pub fn ticket(&self) -> Option<Ticket> {
         self.ticket
     }

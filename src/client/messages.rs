@@ -18,7 +18,8 @@ impl Caller {
     /// Sends a message if there is room in the receiver's inbox now. Otherwise as [`send`](Self::send).
     ///
     /// Blocks only until the server answers, which it does at once: after the requests that were submitted
-    /// before.
+    /// before. For a receiver on another computer it answers when it is known what became of the message, at
+    /// most after 5 s.
     ///
     /// # Errors
     ///
@@ -41,8 +42,9 @@ impl Caller {
     /// the receiver answer.
     ///
     /// The same holds for a receiver on another computer, for which a [relay](crate::ClientBuilder::relay)
-    /// stands here: `Ok` means that the message is in the inbox of that client itself. It waits for room for at
-    /// most 5 s, and the next requests of this client wait until it is known what became of the message.
+    /// stands here: `Ok` means that the message is in the inbox of that client itself. It waits for room for
+    /// at most 5 s, and the next requests of this client wait until it is known what became of the
+    /// message.
     ///
     /// A name is looked up first, which is another request: whoever sends often keeps the key. It is refused
     /// as [`NotFound`](SendError::NotFound) when it has left; see [`wait_for`](Self::wait_for).

@@ -46,7 +46,7 @@ pub use links::{
 pub use observer::Observer;
 pub use readiness_error::ReadinessError;
 pub use relay::Ticket;
-#[cfg(any(feature = "tokio", feature = "async-io"))]
+#[cfg(any(feature = "tokio", feature = "async-io", test))]
 pub(crate) use relay::confirmation;
 pub use topics::{
     Change, Eviction, Overrun, OwnedSample, Presence, PublishError, PublishOptions, Publisher, Sample,
@@ -56,4 +56,4 @@ pub use topics::{
 #[cfg(any(feature = "tokio", feature = "async-io"))]
 pub use ask::Calls;
 #[cfg(any(feature = "tokio", feature = "async-io"))]
-pub(crate) use links::{Connecting, Given, Greeting, Listening};
+pub(crate) use links::{Connecting, Given, Greeting, Listening, Next};

@@ -23,7 +23,7 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    pub(super) fn new(number: [u8; 8], patience: [u8; 8]) -> Option<Ticket> {
+    pub(crate) fn new(number: [u8; 8], patience: [u8; 8]) -> Option<Ticket> {
         let number = NonZeroU64::new(u64::from_le_bytes(number))?;
         Some(Ticket { number, patience: u64::from_le_bytes(patience) })
     }

@@ -144,11 +144,9 @@ impl TapOutcome {
             Status::NotAllowed => TapOutcome::NotAllowed,
             Status::Internal => TapOutcome::Failed,
             Status::Unconfirmed => TapOutcome::Unconfirmed,
-            Status::UnknownOperation
-            | Status::Malformed
-            | Status::Hello
-            | Status::Refused
-            | Status::Busy => return None,
+            Status::UnknownOperation | Status::Malformed | Status::Hello | Status::Refused | Status::Busy => {
+                return None;
+            }
         })
     }
 }

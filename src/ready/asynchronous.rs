@@ -19,7 +19,7 @@ use super::{Readiness, ReadinessError};
 /// | [`Client`], [`Inbox`] | [`recv`]; a [`Stream`] of messages |
 /// | [`Link`] | [`post`] |
 /// | [`Listener`] | [`accept`]; a [`Stream`] of callers |
-/// | [`Responder`] | [`serve`], with a service that may await |
+/// | [`Responder`] | [`serve`], [`serve_pipelined`], with services that may await |
 /// | [`Publisher`] | [`send`] |
 /// | [`Subscriber`] | [`recv`]; a [`Stream`] of samples |
 /// | [`Presence`] | [`recv`]; a [`Stream`] of changes |
@@ -40,6 +40,7 @@ use super::{Readiness, ReadinessError};
 /// [`post`]: Async::post
 /// [`accept`]: Async::accept
 /// [`serve`]: Async::serve
+/// [`serve_pipelined`]: Async::serve_pipelined
 /// [`Client`]: crate::Client
 /// [`Caller`]: crate::Caller
 /// [`Inbox`]: crate::Inbox

@@ -12,8 +12,8 @@ use crate::connect::Fill;
 use crate::registry::{CounterCells, Counters};
 use crate::ring::{CloseReason, Closer, Glance, NotSent, NotWritten, Producer, SharedProducer};
 use crate::server::member::Member;
-use crate::testing::failpoints::{failpoint, fault};
 use crate::shm::backend::now;
+use crate::testing::failpoints::{failpoint, fault};
 use crate::wire::{BLOCK_HEADER, BlockHeader, KEY, MESSAGE, RELAYED, Status, TICKET};
 
 pub(super) struct Inbox {
@@ -120,7 +120,10 @@ impl Inbox {
         let left = until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now()));
         let header = BlockHeader::new(RELAYED, name.len() as u16, number).to_word();
         let ticket = ticket.to_le_bytes();
-        producer.try_publish(Some(header), &[&key, &ticket, &(left.as_nanos() as u64).to_le_bytes(), name, delivery.payload])
+        producer.try_publish(
+            Some(header),
+            &[&key, &ticket, &(left.as_nanos() as u64).to_le_bytes(), name, delivery.payload],
+        )
     }
 
     /// Completes the client's counters by what it says it has received. It is believed as far as that can be:

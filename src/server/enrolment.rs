@@ -78,10 +78,8 @@ impl Enrolment {
         // What the kernel does not tell is no member's, so a rule does not let it in by a group.
         let groups = peer_groups(&*socket).unwrap_or_default();
         let client = Who { name, uid, gid, groups: &groups };
-        let allowed = self
-            .shared
-            .check_name(Act::Register, name, &client)
-            .and_then(|()| self.shared.check_relay(is_relay, name, &client));
+        let allowed = self.shared.check_name(Act::Register, name, &client);
+        let allowed = allowed.and_then(|()| self.shared.check_relay(is_relay, name, &client));
         if let Err(Declined { refusal, why }) = allowed {
             let mut refused = refused("rule", "a registration that a rule does not allow");
             refused.error = Some(why.clone());

@@ -6,19 +6,19 @@
 //!
 //! **One outcome.** A ticket lies in its relay's table from before the message is committed until somebody
 //! takes it out under the table's lock: the relay's worker, which stores the outcome before; the end of the
-//! relay; or the sender's worker, when it waits no longer. Only the first can have an outcome, so the relay is
-//! told that the sender hears it exactly if the sender does. Otherwise the sender is told that it is not
+//! relay; or the sender's worker, when it waits no longer. Only the first can have an outcome, so the relay
+//! is told that the sender hears it exactly if the sender does. Otherwise the sender is told that it is not
 //! known.
 //!
 //! **Every wait ends**: by the confirmation, the end of the relay, the end of the sender's intake (it has
 //! died, or the server shuts down) or the limit in time. Nothing is locked meanwhile.
 //!
-//! **No two wait for each other.** A relay's own messages are not relayed. So no relay's worker ever waits for
-//! a confirmation, and what a relay says is heard although others wait for it.
+//! **No two wait for each other.** A relay's own messages are not relayed. So no relay's worker ever waits
+//! for a confirmation, and what a relay says is heard although others wait for it.
 //!
 //! **Tickets are the relay's own.** Each relay has its own table and counts from a random number, so what it
-//! says of another relay's ticket, or of one of an earlier registration, is of no ticket. There are at most as
-//! many tickets as senders, because a worker waits for one at a time.
+//! says of another relay's ticket, or of one of an earlier registration, is of no ticket. There are at most
+//! as many tickets as senders, because a worker waits for one at a time.
 
 #![forbid(unsafe_code)]
 
@@ -34,7 +34,6 @@ use super::worker::Operations;
 use crate::link::{End, Responder};
 use crate::ring::{Closer, Signal};
 use crate::shm::backend::now;
-use crate::testing::failpoints::failpoint;
 use crate::wire::{CONFIRM_TIME, ENDS, KEY, LONGEST_REFUSAL, Status, TICKET, WAITS, take};
 
 /// What makes a client a relay.
@@ -108,7 +107,6 @@ impl Relay {
             let _ = waiting.outcome.set(outcome);
             waiting
         };
-        failpoint!("relay.confirmed", [server], seldom);
         confirmed.signal.set();
         true
     }
@@ -188,7 +186,6 @@ impl Operations {
             }
             status => return status.into(),
         }
-        failpoint!("relay.handed", [server], seldom);
         responder.before_wait();
         ticket.wait(&self.member.intake, ends.unwrap_or_else(|| now() + CONFIRM_TIME))
     }
@@ -224,4 +221,77 @@ fn parse_confirm(body: &[u8]) -> Option<(u64, Outcome)> {
     })?;
     (text.len() <= LONGEST_REFUSAL)
         .then(|| (u64::from_le_bytes(ticket), Outcome { status, text: text.to_vec() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::{WaitStrategy, local_setup};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    /// The closer of a sender that stays.
+    fn own() -> Closer {
+        local_setup(1024, WaitStrategy::Park, 0).unwrap().closer
+    }
+
+    fn told(status: Status) -> Outcome {
+        status.into()
+    }
+
+    fn soon() -> Instant {
+        now() + Duration::from_millis(1)
+    }
+
+    /// Whoever takes the ticket out decides, and nobody else hears otherwise.
+    #[test]
+    fn a_ticket_has_one_outcome() {
+        let (own, relay) = (own(), Relay::new(u64::MAX));
+        let first = relay.issue().unwrap();
+        let (second, third) = (relay.issue().unwrap(), relay.issue().unwrap());
+        let numbers = [first.number, second.number, third.number];
+        assert!(numbers[0] != 0 && numbers[1] == numbers[0] + 1 && numbers[2] == numbers[1] + 1);
+        assert!(relay.confirm(numbers[1], told(Status::Gone)));
+        assert!(!relay.confirm(numbers[1], told(Status::Ok)), "confirmed before");
+        assert_eq!(second.wait(&own, soon()).status, Status::Gone);
+        assert_eq!(first.wait(&own, soon()).status, Status::Unconfirmed);
+        assert!(!relay.confirm(numbers[0], told(Status::Ok)), "nobody waits");
+        drop(third);
+        assert!(!relay.confirm(numbers[2], told(Status::Ok)), "it was not delivered");
+        assert!(!relay.confirm(numbers[2] + 1, told(Status::Ok)), "never issued");
+        let last = relay.issue().unwrap();
+        relay.end();
+        assert_eq!(last.wait(&own, soon() + Duration::from_secs(60)).status, Status::Unconfirmed);
+        assert!(relay.issue().is_none());
+    }
+
+    /// A confirmation and the end of the patience at the same time: both sides know the same.
+    #[test]
+    fn the_relay_is_told_that_the_sender_hears_it_exactly_if_it_does() {
+        let (own, relay) = (own(), Relay::new(0));
+        for round in 0..2000_u32 {
+            let ticket = relay.issue().unwrap();
+            let number = ticket.number;
+            std::thread::scope(|scope| {
+                let confirms = scope.spawn(|| relay.confirm(number, told(Status::Ok)));
+                let until = now() + Duration::from_micros(u64::from(round % 100));
+                let heard = ticket.wait(&own, until).status;
+                let expected = if confirms.join().unwrap() { Status::Ok } else { Status::Unconfirmed };
+                assert_eq!(heard, expected, "round {round}");
+            });
+        }
+        assert!(lock(&relay.0).waiting.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn any_confirmation_is_one_or_refused(ticket: u64, status in 0..40_u16, text in vec(any::<u8>(), 0..1100), cut in 0..20_usize) {
+            let body = [&ticket.to_le_bytes()[..], &status.to_le_bytes(), &text].concat();
+            let may_be_told = [0, 3, 4, 5, 6, 7, 11, 15, 16].contains(&status) && text.len() <= 1024;
+            let found = parse_confirm(&body).map(|(ticket, outcome)| (ticket, outcome.status as u16, outcome.text));
+            prop_assert_eq!(found, may_be_told.then_some((ticket, status, text)));
+            let short = parse_confirm(&body[..cut.min(9)]);
+            prop_assert!(short.is_none());
+        }
+    }
 }

@@ -35,7 +35,7 @@ use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 /// The version of the protocol on the connect channel and on the rings.
-pub(crate) const PROTOCOL_VERSION: u32 = 6;
+pub(crate) const PROTOCOL_VERSION: u32 = 7;
 
 /// Bytes of a block header.
 pub(crate) const BLOCK_HEADER: usize = 8;

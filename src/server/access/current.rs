@@ -75,9 +75,9 @@ impl Shared {
         }
     }
 
-    /// Checks whether a client may be a relay under this name, or register under it without being one. Without
-    /// a rule only the server's own user and root may be relays. Names with `@` are for relays, because each
-    /// stands for a client elsewhere.
+    /// Checks whether a client may be a relay under this name, or register under it without being one.
+    /// Without a rule only the server's own user and root may be relays. Names with `@` are for relays,
+    /// because each stands for a client elsewhere.
     pub(in crate::server) fn check_relay(
         &self,
         is_relay: bool,
@@ -90,7 +90,8 @@ impl Shared {
                 false => Ok(()),
             };
         }
-        let decided = self.access.on(Act::Relay).and_then(|access| access.decides_on_name(Act::Relay, name, who));
+        let decided =
+            self.access.on(Act::Relay).and_then(|access| access.decides_on_name(Act::Relay, name, who));
         match decided {
             Some(true) => Ok(()),
             Some(false) => Err(against_rules(Act::Relay, name, who)),
