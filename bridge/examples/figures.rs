@@ -4,9 +4,9 @@
 //! cargo build --profile figures && cargo run --profile figures --example figures
 //! ```
 //!
-//! Calls over a bridge alternate with queries of bare Zenoh and with echoes over TCP, of the same size; then samples
-//! over a bridge with those of bare Zenoh. Each other end is a process of its own. With a number: how long so many
-//! remote clients take to appear, and what they cost the server.
+//! Calls over a bridge alternate with queries of bare Zenoh and with echoes over TCP, of the same size; then
+//! samples over a bridge with those of bare Zenoh. Each other end is a process of its own. With a number: how
+//! long so many remote clients take to appear, and what they cost the server.
 
 use std::error::Error;
 use std::io::{Read, Write};
@@ -94,7 +94,8 @@ fn query(endpoint: &str) -> Result<(), Failure> {
 
 fn bare_samples(endpoint: &str) -> Result<(), Failure> {
     let session = session("listen", endpoint)?;
-    let publisher = session.declare_publisher("samples").congestion_control(CongestionControl::Block).wait()?;
+    let publisher =
+        session.declare_publisher("samples").congestion_control(CongestionControl::Block).wait()?;
     while !publisher.matching_status().wait()?.matching() {
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -149,7 +150,9 @@ fn nodes(most: usize) -> Result<Nodes, Failure> {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
-    for (node, other, side, socket) in [("a", "b", "--listen", &sockets[0]), ("b", "a", "--connect", &sockets[1])] {
+    for (node, other, side, socket) in
+        [("a", "b", "--listen", &sockets[0]), ("b", "a", "--connect", &sockets[1])]
+    {
         let socket = socket.to_str().ok_or("path")?;
         let allow = ["--allow", other, "--export", "**", "--import", "**", "--max-clients", &most];
         let arguments = [&["--node", node, "--socket", socket, side, &endpoint], &allow[..]].concat();
@@ -217,7 +220,9 @@ fn figures() -> Result<(), Failure> {
         }
     }
     let (tcp, query, bridged) = (median(tcp), median(query), median(bridged));
-    println!("call of {SIZE} bytes, median: TCP echo {tcp:?}, bare query {query:?}, over the bridge {bridged:?}");
+    println!(
+        "call of {SIZE} bytes, median: TCP echo {tcp:?}, bare query {query:?}, over the bridge {bridged:?}"
+    );
     println!("bridge to query: {:.2}", bridged.as_secs_f64() / query.as_secs_f64());
     println!("bridge to TCP echo: {:.2}", bridged.as_secs_f64() / tcp.as_secs_f64());
 
@@ -278,7 +283,10 @@ fn many(count: usize) -> Result<(), Failure> {
     }
     println!("{count} remote clients were there {:?} after the last had registered", since.elapsed());
     let after = usage(nodes.servers[0])?;
-    println!("the server: {} KiB and {} threads before, {} KiB and {} after", before.0, before.1, after.0, after.1);
+    println!(
+        "the server: {} KiB and {} threads before, {} KiB and {} after",
+        before.0, before.1, after.0, after.1
+    );
     let since = Instant::now();
     drop(clients);
     let mut presence = alice.presence()?;

@@ -1,4 +1,5 @@
-//! The command line and the configuration file, which has the same settings, and what both together must fulfil.
+//! The command line and the configuration file, which has the same settings, and what both together must
+//! fulfil.
 
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -111,8 +112,8 @@ pub struct Tls {
 }
 
 impl Settings {
-    /// Settings from the command line and the file that it names. Of two values that of the command line counts;
-    /// lists are added.
+    /// Settings from the command line and the file that it names. Of two values that of the command line
+    /// counts; lists are added.
     pub fn of(cli: Cli) -> Result<Settings, String> {
         let mut options = cli.options;
         if let Some(path) = &cli.config {
@@ -212,7 +213,8 @@ fn socket(given: Option<PathBuf>) -> Result<PathBuf, String> {
 }
 
 /// With certificates every connection is authenticated; without, none is, so that both on one node would say
-/// nothing about who is at the other end. So a node has either, and without certificates stays on this computer.
+/// nothing about who is at the other end. So a node has either, and without certificates stays on this
+/// computer.
 fn check_endpoint(endpoint: &str, tls: bool, insecure: bool) -> Result<(), String> {
     let wrong = |why: &str| Err(format!("{endpoint}: {why}"));
     let Some((protocol, address)) = endpoint.split_once('/') else {

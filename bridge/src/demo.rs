@@ -1,4 +1,5 @@
-//! `ringpost-bridge demo`: two nodes on this computer, each with a server and a bridge, and a client on either.
+//! `ringpost-bridge demo`: two nodes on this computer, each with a server and a bridge, and a client on
+//! either.
 //!
 //! All are processes of this program, which end with it. Nothing is left behind.
 
@@ -65,7 +66,10 @@ impl Process {
                 return Ok(());
             }
             if let Some(status) = self.child.try_wait()? {
-                return status.success().then_some(()).ok_or_else(|| format!("a process ended: {status}").into());
+                return status
+                    .success()
+                    .then_some(())
+                    .ok_or_else(|| format!("a process ended: {status}").into());
             }
             if stop.load(Ordering::Relaxed) {
                 return Err("interrupted".into());

@@ -1,11 +1,12 @@
 //! Links across: a question for each call, in order, and at most once.
 //!
-//! The caller's bridge accepts the link once the other node has opened one with the callee, by a question that stays
-//! open as long as the link: its end tells that the other half has ended, or the node is gone. Each call is a question
-//! with the next number. The callee's bridge passes on only the number that it expects, so a call that is lost
-//! ends the link rather than be passed on late, and none is passed on twice. A caller whose link ends hears that its
-//! outstanding calls may have been executed, as at home. Posts are questions, too, answered when they lie in the
-//! link: so a caller that posts more than the network carries waits for room in its ring.
+//! The caller's bridge accepts the link once the other node has opened one with the callee, by a question
+//! that stays open as long as the link: its end tells that the other half has ended, or the node is gone.
+//! Each call is a question with the next number. The callee's bridge passes on only the number that it
+//! expects, so a call that is lost ends the link rather than be passed on late, and none is passed on twice.
+//! A caller whose link ends hears that its outstanding calls may have been executed, as at home. Posts are
+//! questions, too, answered when they lie in the link: so a caller that posts more than the network carries
+//! waits for room in its ring.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

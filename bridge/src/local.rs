@@ -215,7 +215,9 @@ impl Local {
                 match lock(&self.links).get(&(from, instance, link)) {
                     None => answer.give(Answer::new(Outcome::Ended, "the link has ended")),
                     Some(jobs) => match jobs.try_reserve() {
-                        Ok(place) => place.send(LinkJob { sequence, post, payload: payload.to_vec(), answer }),
+                        Ok(place) => {
+                            place.send(LinkJob { sequence, post, payload: payload.to_vec(), answer })
+                        }
                         Err(_) => answer.give(Answer::new(Outcome::Refused, "too many calls")),
                     },
                 }
@@ -237,7 +239,8 @@ impl Local {
 
     /// A sample of another node. What its publisher's representative has no room for is lost, and is a gap.
     pub fn sample(&self, said: Said, bytes: &[u8]) {
-        let (What::Topic(publisher, topic), Some((sequence, payload))) = (said.what, read_sample(bytes)) else {
+        let (What::Topic(publisher, topic), Some((sequence, payload))) = (said.what, read_sample(bytes))
+        else {
             return;
         };
         if self.node.settings.imports(&said.node, topic.as_str())

@@ -1,6 +1,7 @@
 //! `ringpost-bridge`: joins the Ringpost servers of several computers over Zenoh.
 //!
-//! See README.md for what crosses and how, `wire` for the bytes, and `node` for the claim of a name and the priorities.
+//! See README.md for what crosses and how, `wire` for the bytes, and `node` for the claim of a name and the
+//! priorities.
 
 mod cli;
 mod demo;

@@ -1,9 +1,9 @@
 //! Messages of local clients to a remote one.
 //!
-//! The server gives each to the client's relay with a ticket, and its sender waits. The bridge asks the client's node
-//! to deliver it, and confirms the ticket with what that says. Of the sender's patience an eighth is kept for
-//! the way back; the other node waits for room in the inbox for what is left. A message is asked for once: if no
-//! answer comes, its sender is told that nobody knows.
+//! The server gives each to the client's relay with a ticket, and its sender waits. The bridge asks the
+//! client's node to deliver it, and confirms the ticket with what that says. Of the sender's patience an
+//! eighth is kept for the way back; the other node waits for room in the inbox for what is left. A message is
+//! asked for once: if no answer comes, its sender is told that nobody knows.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

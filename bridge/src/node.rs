@@ -2,19 +2,19 @@
 //!
 //! # The claim
 //!
-//! A bridge claims its node's name by a liveliness token with the number of its run, its *instance*, which begins with
-//! the time of its start. Each node believes the oldest claim of a name that it sees, and answers no other; so nodes
-//! that have seen two bridges of one name in different orders, after a partition, agree again. A bridge asks
-//! each node that it meets whether the name is its own. One that hears *no* for longer than a dead bridge is
-//! remembered (`LEASE` and the time to notice) has lost, and ends.
+//! A bridge claims its node's name by a liveliness token with the number of its run, its *instance*, which
+//! begins with the time of its start. Each node believes the oldest claim of a name that it sees, and answers
+//! no other; so nodes that have seen two bridges of one name in different orders, after a partition, agree
+//! again. A bridge asks each node that it meets whether the name is its own. One that hears *no* for longer
+//! than a dead bridge is remembered (`LEASE` and the time to notice) has lost, and ends.
 //!
 //! # Priorities
 //!
-//! Claims go before everything. Messages and calls have one priority, so that their order is kept, and block at a
-//! full queue: one question of each node at a time, behind a gate, so that a slow node delays only those who talk to
-//! it. What waits for the gate or for an answer is bounded by `ROOM`; a question beyond that is refused at once.
-//! Answers have the priority of their question, and go through the same gate. Samples have the lowest priority, and are dropped at a full queue:
-//! subscribers see that as a gap.
+//! Claims go before everything. Messages and calls have one priority, so that their order is kept, and block
+//! at a full queue: one question of each node at a time, behind a gate, so that a slow node delays only those
+//! who talk to it. What waits for the gate or for an answer is bounded by `ROOM`; a question beyond that is
+//! refused at once. Answers have the priority of their question, and go through the same gate. Samples have
+//! the lowest priority, and are dropped at a full queue: subscribers see that as a gap.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -90,8 +90,8 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Node {
-    /// Opens the session, claims the name, and listens. What ends this node comes to `fatal`. Ends of the session and the
-    /// tokens are the caller's to keep.
+    /// Opens the session, claims the name, and listens. What ends this node comes to `fatal`. Ends of the
+    /// session and the tokens are the caller's to keep.
     pub async fn open(
         settings: Settings,
         fatal: mpsc::Sender<String>,
@@ -285,7 +285,8 @@ impl Node {
         | Ask::Call { instance, .. }
         | Ask::Close { instance, .. }) = ask;
         if self.owner(&from) != Some(instance) {
-            return answer.give(Answer::new(Outcome::NotAllowed, format!("another bridge is the node {from}")));
+            return answer
+                .give(Answer::new(Outcome::NotAllowed, format!("another bridge is the node {from}")));
         }
         match (ask, self.local()) {
             (Ask::Claim { .. }, _) => answer.give(Answer::ok(b"")),
@@ -301,12 +302,7 @@ impl Node {
     }
 
     /// Asks another node, and returns its answers as they come.
-    pub async fn ask_often(
-        &self,
-        to: &NodeName,
-        ask: &Ask<'_>,
-        within: Duration,
-    ) -> Result<Replies, Lost> {
+    pub async fn ask_often(&self, to: &NodeName, ask: &Ask<'_>, within: Duration) -> Result<Replies, Lost> {
         let way = self.ways.get(to).ok_or(Lost::NotSent)?;
         let bytes = ask.bytes();
         let room = way.room.clone().try_acquire_many_owned(pieces(bytes.len())).map_err(|_| Lost::Full)?;
@@ -322,7 +318,8 @@ impl Node {
         let get = get.timeout(within).consolidation(ConsolidationMode::None).priority(priority);
         let get = get.congestion_control(CongestionControl::Block).express(true);
         // It may block at a full queue: then another thread takes this one's tasks.
-        let replies = tokio::task::block_in_place(|| zenoh::Wait::wait(get.with(zenoh::handlers::FifoChannel::new(4))));
+        let replies =
+            tokio::task::block_in_place(|| zenoh::Wait::wait(get.with(zenoh::handlers::FifoChannel::new(4))));
         drop(gate);
         match replies {
             Ok(replies) => Ok(Replies { replies, _room: room }),

@@ -1,8 +1,8 @@
 //! Who is there: local clients told to the other nodes, and what those tell.
 //!
-//! A token of liveliness stands for each client that is exported. It is withdrawn when the client leaves, and Zenoh
-//! withdraws it when this bridge dies or the network does not carry a word for `node::LEASE`. So a remote name
-//! vanishes within that time and what Zenoh takes to notice, 5 s in all, whatever happened.
+//! A token of liveliness stands for each client that is exported. It is withdrawn when the client leaves, and
+//! Zenoh withdraws it when this bridge dies or the network does not carry a word for `node::LEASE`. So a
+//! remote name vanishes within that time and what Zenoh takes to notice, 5 s in all, whatever happened.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use tracing::{debug, warn};
 use crate::local::Local;
 use crate::wire::{NodeName, Said, What, is_foreign};
 
-/// How many registrations of one name are remembered: an old one that is not withdrawn yet, and its successor.
+/// How many registrations of one name are remembered: an old one that is not withdrawn yet, and its
+/// successor.
 const MOST_OF_NAME: usize = 4;
 
 /// The clients that other nodes tell of and that may appear here.

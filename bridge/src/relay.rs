@@ -1,9 +1,10 @@
 //! What represents a remote client here: a registration under its name, which the server knows as a relay.
 //!
-//! One task does all of it. Messages that local clients send to it go to the node of the client, and their senders
-//! hear what became of them (`messages`); links with it are carried there (`links`); what the client itself sends,
-//! calls and publishes arrives as jobs and samples. The channel to the server has one user, `act`: confirmations
-//! come first, and nothing there waits long for room in a local inbox, because they would wait behind it.
+//! One task does all of it. Messages that local clients send to it go to the node of the client, and their
+//! senders hear what became of them (`messages`); links with it are carried there (`links`); what the client
+//! itself sends, calls and publishes arrives as jobs and samples. The channel to the server has one user,
+//! `act`: confirmations come first, and nothing there waits long for room in a local inbox, because they
+//! would wait behind it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,8 +40,17 @@ pub struct Who {
 /// What a remote client wants of a local one.
 pub enum Job {
     /// A message. `until` is the end of the sender's patience, if it has any.
-    Send { to: Key, until: Option<Instant>, payload: Vec<u8>, answer: Answers },
-    Open { id: LinkId, to: Key, answer: Answers },
+    Send {
+        to: Key,
+        until: Option<Instant>,
+        payload: Vec<u8>,
+        answer: Answers,
+    },
+    Open {
+        id: LinkId,
+        to: Key,
+        answer: Answers,
+    },
 }
 
 /// The wish to publish a topic, from this number on.

@@ -1,13 +1,13 @@
 //! Who may say what on a connection: Zenoh's configuration, made of the settings.
 //!
-//! With certificates, the node at the other end is the common name (CN) of the subject of its certificate, which our
-//! authority has signed: Zenoh takes no other name from a certificate. So a node's name is the CN and not one of the
-//! alternative names, which say at which address a node is; that is not looked at. A connection to whom does not
-//! matter, because what may be said on it follows from who is there. Zenoh's access control has one rule set for
-//! each allowed node, and denies the rest: what comes from the node `b` must have `b` at the sender's place of its
-//! key, and `b` is told nothing that is meant for others. A node that is not allowed, or has no certificate of the
-//! authority, gets nothing. Without certificates the same rules hold for the allowed nodes together, on each
-//! connection: they keep order, but prove nothing.
+//! With certificates, the node at the other end is the common name (CN) of the subject of its certificate,
+//! which our authority has signed: Zenoh takes no other name from a certificate. So a node's name is the CN
+//! and not one of the alternative names, which say at which address a node is; that is not looked at. A
+//! connection to whom does not matter, because what may be said on it follows from who is there. Zenoh's
+//! access control has one rule set for each allowed node, and denies the rest: what comes from the node `b`
+//! must have `b` at the sender's place of its key, and `b` is told nothing that is meant for others. A node
+//! that is not allowed, or has no certificate of the authority, gets nothing. Without certificates the same
+//! rules hold for the allowed nodes together, on each connection: they keep order, but prove nothing.
 
 use std::fs;
 use std::path::Path;

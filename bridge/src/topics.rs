@@ -1,8 +1,8 @@
 //! Topics: samples of exported publishers told to the other nodes, and theirs published here.
 //!
-//! A sample keeps its publisher, its topic and its number. What is lost on the way (at a full queue, or because the network
-//! was gone) is a gap in the numbers, as at home; nothing is sent twice. Reliable subscriptions are reliable at
-//! each server, not across: between the servers nobody holds a publisher up.
+//! A sample keeps its publisher, its topic and its number. What is lost on the way (at a full queue, or
+//! because the network was gone) is a gap in the numbers, as at home; nothing is sent twice. Reliable
+//! subscriptions are reliable at each server, not across: between the servers nobody holds a publisher up.
 
 use std::collections::HashMap;
 use std::sync::Arc;

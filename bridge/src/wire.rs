@@ -1,8 +1,8 @@
 //! What bridges say to each other: key expressions, and the bytes of queries, replies and samples.
 //!
-//! Everything here comes from another computer, so every field is checked: lengths before they are used, names by
-//! the library's own rules, and nothing may follow the last field. The version is a part of every key: bridges of
-//! different versions do not hear each other.
+//! Everything here comes from another computer, so every field is checked: lengths before they are used,
+//! names by the library's own rules, and nothing may follow the last field. The version is a part of every
+//! key: bridges of different versions do not hear each other.
 //!
 //! ```text
 //! ringpost/1/NODE/INSTANCE/node                    token: the claim of a node's name
@@ -11,8 +11,9 @@
 //! ringpost/1/TO/from/FROM/VERB                     query from a bridge to a bridge
 //! ```
 //!
-//! The sender's node stands at a fixed place in each key, so that it can be held against the sender's certificate:
-//! see `tls`. A client's name is one chunk: bytes other than letters, digits, `.`, `_` and `-` are written `%XX`.
+//! The sender's node stands at a fixed place in each key, so that it can be held against the sender's
+//! certificate: see `tls`. A client's name is one chunk: bytes other than letters, digits, `.`, `_` and `-`
+//! are written `%XX`.
 
 use std::fmt;
 use std::time::Duration;

@@ -36,7 +36,11 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         std::fs::write(self.file(&format!("{node}.pem")), certificate.pem()).unwrap();
         std::fs::write(self.file(&format!("{node}.key")), key.serialize_pem()).unwrap();
-        let files = [("--ca", "ca.pem".into()), ("--certificate", format!("{node}.pem")), ("--key", format!("{node}.key"))];
+        let files = [
+            ("--ca", "ca.pem".into()),
+            ("--certificate", format!("{node}.pem")),
+            ("--key", format!("{node}.key")),
+        ];
         files.iter().flat_map(|(option, file)| [(*option).to_owned(), text(&self.file(file))]).collect()
     }
 
@@ -128,7 +132,8 @@ impl Poser {
     fn connect(endpoint: &str, files: &[String]) -> Poser {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let mut config = zenoh::Config::default();
-        let mut set = |key: &str, value: serde_json::Value| config.insert_json5(key, &value.to_string()).unwrap();
+        let mut set =
+            |key: &str, value: serde_json::Value| config.insert_json5(key, &value.to_string()).unwrap();
         set("mode", json!("peer"));
         set("listen/endpoints", json!([]));
         set("connect/endpoints", json!([endpoint]));

@@ -34,7 +34,10 @@ fn messages_are_acknowledged_when_they_lie_in_the_remote_inbox() {
     for number in 0..100_u32 {
         // Acknowledged, so it is there.
         let message = bob.try_recv().unwrap().unwrap();
-        assert_eq!((message.payload(), message.sender_name().as_str()), (&number.to_le_bytes()[..], "alice@a"));
+        assert_eq!(
+            (message.payload(), message.sender_name().as_str()),
+            (&number.to_le_bytes()[..], "alice@a")
+        );
     }
     bob.send("alice@a", b"back").unwrap();
     assert_eq!(alice.try_recv().unwrap().unwrap().payload(), b"back");
@@ -85,7 +88,8 @@ fn calls_cross_pipelined_and_in_order_with_the_services_errors() {
         if request.payload() == b"fail" {
             return Err("as you wished".to_owned()).map_err(std::io::Error::other)?;
         }
-        Ok(response.write(&[request.peer().name.as_str().as_bytes(), b" ", request.payload()].concat()[..])?)
+        Ok(response
+            .write(&[request.peer().name.as_str().as_bytes(), b" ", request.payload()].concat()[..])?)
     });
     let served = served.unwrap();
     let mut link = alice.connect("bob@b").unwrap();
