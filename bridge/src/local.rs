@@ -244,9 +244,11 @@ impl Local {
             return;
         };
         if self.node.settings.imports(&said.node, topic.as_str())
+            && let Some(room) = self.node.room_for_sample(&said.node, payload.len())
             && let Some(relay) = lock(&self.relays).get(&(said.node, publisher))
         {
-            let _ = relay.samples.try_send(Arrived { topic, sequence, payload: payload.to_vec() });
+            let payload = payload.to_vec();
+            let _ = relay.samples.try_send(Arrived { topic, sequence, payload, _room: room });
         }
     }
 }

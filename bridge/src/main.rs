@@ -50,7 +50,9 @@ fn bridge(settings: Settings) -> Result<(), String> {
         .unwrap_or_else(|_| "warn,ringpost_bridge=info,zenoh::net::routing::hat=error".into());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     log.with_target(false).without_time().with_ansi(false).init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    // A few more than CPUs: one may be waiting for a slow node (see `node::Way`).
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) + 2;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start threads: {error}"))?;
     let done = runtime.block_on(async { tokio::spawn(run(settings)).await });
     runtime.shutdown_timeout(Duration::from_secs(1));

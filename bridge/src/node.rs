@@ -17,13 +17,13 @@
 //! the lowest priority, and are dropped at a full queue: subscribers see that as a gap.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::AbortHandle;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 use zenoh::Session;
 use zenoh::liveliness::LivelinessToken;
 use zenoh::qos::{CongestionControl, Priority};
@@ -39,6 +39,8 @@ use crate::wire::{Answer, Ask, NodeName, Outcome, PREFIX, Said, What, query_key,
 pub const LEASE: Duration = Duration::from_secs(4);
 /// For so long a claim may be refused before it is lost: an earlier run may still be remembered.
 const CLAIM: Duration = Duration::from_secs(8);
+/// A message that takes so long to be put into a queue has found it full.
+const SLOW: Duration = Duration::from_millis(1);
 /// What may be on the way to one node and not be answered, in pieces of 1 KiB.
 const ROOM: usize = 16 << 10;
 /// What each question counts beside its payload, in the same pieces: its memory here and there.
@@ -68,6 +70,25 @@ struct Way {
     room: Arc<Semaphore>,
     /// The same for what the node asks of us. It does not exceed that if it keeps to its own bound.
     asked: Arc<Semaphore>,
+    /// The same for samples that it sent and that are not published yet.
+    samples: Arc<Semaphore>,
+    /// Whether the last message to it found a full queue.
+    slow: AtomicBool,
+}
+
+impl Way {
+    /// Puts a message into the node's queue, which may block while that is full: one thread for each such
+    /// node, and only the first time without another to stand in for it. (That is not asked for each time,
+    /// because it costs more than the message.)
+    fn put<T>(&self, put: impl FnOnce() -> T) -> T {
+        let since = Instant::now();
+        let done = match self.slow.load(Ordering::Relaxed) {
+            true => tokio::task::block_in_place(put),
+            false => put(),
+        };
+        self.slow.store(since.elapsed() > SLOW, Ordering::Relaxed);
+        done
+    }
 }
 
 fn pieces(len: usize) -> u32 {
@@ -101,7 +122,7 @@ impl Node {
             .map_err(|error| format!("cannot open the network: {error}"))?;
         let millis = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis() as u64;
         let room = || Arc::new(Semaphore::new(ROOM));
-        let way = || Way { gate: tokio::sync::Mutex::new(()), room: room(), asked: room() };
+        let way = || Way { gate: tokio::sync::Mutex::new(()), room: room(), asked: room(), samples: room(), slow: AtomicBool::new(false) };
         let node = Arc::new(Node {
             instance: millis << 16 | u64::from(std::process::id() & 0xFFFF),
             numbers: AtomicU64::new(1),
@@ -122,6 +143,11 @@ impl Node {
 
     pub fn name(&self) -> &NodeName {
         &self.settings.node
+    }
+
+    /// Room for a sample of this node. None if too many of it wait already.
+    pub fn room_for_sample(&self, node: &NodeName, len: usize) -> Option<OwnedSemaphorePermit> {
+        self.ways.get(node)?.samples.clone().try_acquire_many_owned(pieces(len)).ok()
     }
 
     pub fn number(&self) -> u64 {
@@ -174,7 +200,7 @@ impl Node {
     /// A token has appeared, or vanished.
     fn token(self: &Arc<Node>, key: &str, present: bool) {
         let Some(said) = Said::read(key) else {
-            return warn!("a token that is none was ignored");
+            return debug!("a token that is none was ignored");
         };
         match &said.what {
             What::Claim if said.node == *self.name() && said.instance == self.instance => {}
@@ -200,7 +226,7 @@ impl Node {
             // A second claim is remembered, and a few more; beyond that somebody plays.
             match present {
                 true if of_node.len() < 8 => _ = of_node.insert(instance),
-                true => return warn!("more bridges than a few claim to be the node {other}"),
+                true => return debug!("more bridges than a few claim to be the node {other}"),
                 false => _ = of_node.remove(&instance),
             }
             (before, of_node.first().copied())
@@ -317,9 +343,7 @@ impl Node {
         let get = self.session.get(query_key(to, self.name(), ask.verb())).payload(bytes);
         let get = get.timeout(within).consolidation(ConsolidationMode::None).priority(priority);
         let get = get.congestion_control(CongestionControl::Block).express(true);
-        // It may block at a full queue: then another thread takes this one's tasks.
-        let replies =
-            tokio::task::block_in_place(|| zenoh::Wait::wait(get.with(zenoh::handlers::FifoChannel::new(4))));
+        let replies = way.put(|| zenoh::Wait::wait(get.with(zenoh::handlers::FifoChannel::new(4))));
         drop(gate);
         match replies {
             Ok(replies) => Ok(Replies { replies, _room: room }),
@@ -406,7 +430,7 @@ async fn reply(node: Arc<Node>, asked: Arc<Asked>, answer: Answer) {
     let Some(way) = node.ways.get(&asked.from) else { return };
     let _gate = way.gate.lock().await;
     let reply = asked.query.reply(asked.query.key_expr().clone(), answer.bytes()).express(true);
-    if let Err(error) = tokio::task::block_in_place(|| zenoh::Wait::wait(reply)) {
+    if let Err(error) = way.put(|| zenoh::Wait::wait(reply)) {
         warn!("an answer to the node {} was not sent: {error}", asked.from);
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringpost::{Async, Caller, Publisher, Sample, SampleError, Subscriber, Topic};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tracing::{debug, warn};
 use zenoh::qos::{CongestionControl, Priority};
 
@@ -27,6 +27,8 @@ pub struct Arrived {
     pub topic: Topic,
     pub sequence: u64,
     pub payload: Vec<u8>,
+    /// What it takes of that which may wait of its node.
+    pub _room: OwnedSemaphorePermit,
 }
 
 /// Subscribes to what is exported: one subscription for each pattern.
@@ -87,7 +89,7 @@ fn told(local: &Local, index: usize, sample: &Sample<'_>) {
 /// Publishes the samples of a remote publisher.
 pub async fn publish(samples: &mut mpsc::Receiver<Arrived>, wants: mpsc::Sender<Wanted>) {
     let mut topics: HashMap<Topic, Option<Publisher>> = HashMap::new();
-    while let Some(Arrived { topic, sequence, payload }) = samples.recv().await {
+    while let Some(Arrived { topic, sequence, payload, _room }) = samples.recv().await {
         if !topics.contains_key(&topic) {
             if topics.len() >= MOST_TOPICS {
                 continue;

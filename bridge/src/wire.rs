@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! ringpost/1/NODE/INSTANCE/node                    token: the claim of a node's name
-//! ringpost/1/NODE/INSTANCE/client/NAME/KEY         token: a client that NODE exports
-//! ringpost/1/NODE/INSTANCE/topic/NAME/TOPIC        samples of the client NAME; a token of the same key announces them
+//! ringpost/1/NODE/INSTANCE/client/*/NAME/KEY       token: a client that NODE exports
+//! ringpost/1/NODE/INSTANCE/topic/NAME/TOPIC        a sample that the client NAME has published
 //! ringpost/1/TO/from/FROM/VERB                     query from a bridge to a bridge
 //! ```
 //!
@@ -131,7 +131,7 @@ impl fmt::Display for Said {
         write!(f, "{PREFIX}/{}/{:016x}/", self.node, self.instance)?;
         match &self.what {
             What::Claim => f.write_str("node"),
-            What::Client(name, key) => write!(f, "client/{}/{key}", escape(name)),
+            What::Client(name, key) => write!(f, "client/*/{}/{key}", escape(name)),
             What::Topic(name, topic) => write!(f, "topic/{}/{}", escape(name), topic.as_str()),
         }
     }
@@ -147,7 +147,7 @@ impl Said {
         let what = match (parts.next()?, parts.next()) {
             ("node", None) => What::Claim,
             ("client", Some(rest)) => {
-                let (name, key) = rest.split_once('/')?;
+                let (name, key) = rest.strip_prefix("*/")?.split_once('/')?;
                 What::Client(unescape(name)?, key.parse().ok()?)
             }
             ("topic", Some(rest)) => {
@@ -364,7 +364,8 @@ impl Answer {
 
     /// The text of an error, fit to be shown.
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).chars().filter(|character| !character.is_control()).collect()
+        let fits = |character: &char| matches!(character, ' '..='~') || character.is_alphanumeric();
+        String::from_utf8_lossy(&self.body).chars().filter(fits).collect()
     }
 }
 
@@ -445,9 +446,9 @@ mod tests {
             "ringpost/1/b/1/node".into(), // a number has one form
             "ringpost/1/b/0000000000000001/node/x".into(),
             "ringpost/1/b@c/0000000000000001/node".into(),
-            format!("ringpost/1/b/0000000000000001/client/%62ob/{key}"), // a name has one form
-            format!("ringpost/1/b/0000000000000001/client/%/{key}"),
-            format!("ringpost/1/b/0000000000000001/client//{key}"),
+            format!("ringpost/1/b/0000000000000001/client/*/%62ob/{key}"), // a name has one form
+            format!("ringpost/1/b/0000000000000001/client/*/%/{key}"),
+            format!("ringpost/1/b/0000000000000001/client/*//{key}"),
             "ringpost/1/b/0000000000000001/topic/x".into(),
             "ringpost/1/b/0000000000000001/topic/x/**".into(),
         ] {

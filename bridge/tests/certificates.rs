@@ -99,12 +99,16 @@ fn an_allowed_node_speaks_for_itself_only() {
     let poser = Poser::connect(&at, &authority.issue("c"));
     // Its own name works; so what is said for b below has arrived, too.
     poser.claims("b", &["bob", "eve"]);
+    poser.offers_to_answer_for("b");
     poser.claims("c", &["carol"]);
     alice.wait_for("carol@c", LONG).unwrap();
     let mut bridge_b = secured("b", "a", &b, ["--connect", &at], &authority.issue("b"));
     bridge_b.says("knows this node as b");
-    let _bob = b.client("bob");
+    let mut bob = b.client("bob");
     alice.wait_for("bob@b", LONG).unwrap();
+    bob.wait_for("alice@a", LONG).unwrap();
+    alice.send("bob@b", b"not to c").unwrap();
+    assert_eq!(bob.try_recv().unwrap().unwrap().payload(), b"not to c");
     assert_eq!(alice.look_up("eve@b").unwrap(), None, "c must not give names of b");
 }
 
@@ -155,12 +159,20 @@ impl Poser {
     /// Says that it is a node, and that these clients are there.
     fn claims(&self, node: &str, clients: &[&str]) {
         let key = Key::from_bytes([0xAB; 16]);
-        let clients = clients.iter().map(|name| format!("client/{name}/{key}"));
+        let clients = clients.iter().map(|name| format!("client/*/{name}/{key}"));
         for what in std::iter::once("node".to_owned()).chain(clients) {
             let token = format!("ringpost/1/{node}/0000000000000001/{what}");
             let token = self.runtime.block_on(async { self.session.liveliness().declare_token(token).await });
             self.tokens.borrow_mut().push(token.unwrap());
         }
+    }
+
+    /// Takes questions for a node, and drops them.
+    fn offers_to_answer_for(&self, node: &str) {
+        self.runtime.block_on(async {
+            let queryable = self.session.declare_queryable(format!("ringpost/1/{node}/**")).complete(true);
+            queryable.callback(drop).background().await.unwrap();
+        });
     }
 
     /// Whether it is told none of a node's tokens.
