@@ -38,6 +38,8 @@ pub(super) struct Handed {
     pub(super) ticket: u64,
     /// How long the sender waits for room, if it does.
     pub(super) until: Option<Instant>,
+    /// The most that it is told of that.
+    pub(super) most: Duration,
 }
 
 impl Inbox {
@@ -114,10 +116,10 @@ impl Inbox {
         producer: &mut Producer,
         number: u32,
         delivery: &Delivery<'_>,
-        Handed { ticket, until }: Handed,
+        Handed { ticket, until, most }: Handed,
     ) -> Result<(), NotSent> {
         let (key, name) = (delivery.from.peer.key.to_bytes(), delivery.from.peer.name.as_bytes());
-        let left = until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now()));
+        let left = until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now())).min(most);
         let header = BlockHeader::new(RELAYED, name.len() as u16, number).to_word();
         let ticket = ticket.to_le_bytes();
         producer.try_publish(

@@ -173,7 +173,7 @@ impl Enrolment {
             host.kicks,
             share,
         );
-        let member = member.in_groups(groups).with_figures(measured, host.figures).as_relay(relay);
+        let member = member.in_groups(groups).with_figures(measured, host.figures).with_relay(relay);
         let member = Arc::new(member);
         if self.shared.is_stamped() {
             member.set_stamped(true);

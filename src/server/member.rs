@@ -97,7 +97,7 @@ impl Member {
         Member { groups, ..self }
     }
 
-    pub(super) fn as_relay(self, relay: Option<Relay>) -> Member {
+    pub(super) fn with_relay(self, relay: Option<Relay>) -> Member {
         Member { relay, ..self }
     }
 

@@ -171,13 +171,18 @@ impl Operations {
         relay: &Relay,
         (patience, payload_at): (Option<Duration>, usize),
     ) -> Outcome {
+        // Nobody would wait for what becomes of it.
+        if self.member.intake.is_closed() {
+            return Status::ShuttingDown.into();
+        }
         let began = now();
         let Some(ticket) = relay.issue() else { return Status::Gone.into() };
         let ends = patience.filter(|_| flags & (WAITS | ENDS) == WAITS | ENDS);
         // If the clock cannot count that far, it is as if the sender had not said how long.
         let ends = ends.and_then(|ends| began.checked_add(ends));
-        let until = patience.map(|patience| ends.unwrap_or(began + patience.min(CONFIRM_TIME)));
-        let handed = Handed { ticket: ticket.number, until };
+        let until = patience.map(|patience| began.checked_add(patience).unwrap_or(began + CONFIRM_TIME));
+        let most = if ends.is_some() { Duration::MAX } else { CONFIRM_TIME };
+        let handed = Handed { ticket: ticket.number, until, most };
         match self.deliver(responder, target, patience, payload_at, Some(handed)) {
             Status::Ok => {}
             Status::TooLarge => {
