@@ -110,7 +110,7 @@ fn bare_samples(endpoint: &str) -> Result<(), Failure> {
 
 fn bob(socket: &str) -> Result<(), Failure> {
     let mut bob = Client::register(socket, "bob")?;
-    let serves = bob.listen()?.serve(|request, response| Ok(response.write(request.payload())?))?;
+    let serves = bob.listen()?.serve(|request, response| response.write(request.payload()))?;
     let mut samples = bob.publish("samples")?;
     while bob.recv()?.payload() != b"publish" {}
     for number in 0..SAMPLES {

@@ -185,7 +185,7 @@ fn bob(socket: &Path) -> Result<(), Failure> {
     let mut bob = Client::register(socket, "bob")?;
     let _serves = bob.listen()?.serve(|request, response| {
         println!("{} calls: {}", request.peer().name, String::from_utf8_lossy(request.payload()));
-        Ok(response.write(&request.payload().to_ascii_uppercase()[..])?)
+        response.write(&request.payload().to_ascii_uppercase()[..])
     })?;
     let mut prices = bob.publish("prices/AAPL")?;
     println!("ready");

@@ -49,7 +49,7 @@ impl Remote {
             }
             return;
         }
-        let entries = of_node.entry(name.clone()).or_default();
+        let entries = of_node.entry(*name).or_default();
         if entries.len() < MOST_OF_NAME && !entries.contains(&entry) {
             entries.push(entry);
             self.count += 1;
@@ -61,7 +61,7 @@ impl Remote {
         let Some(of_node) = self.clients.get(node) else { return HashMap::new() };
         let present = of_node.iter().filter_map(|(name, entries)| {
             let (_, key) = entries.iter().rev().find(|(instance, _)| Some(*instance) == owner)?;
-            Some((name.clone(), *key))
+            Some((*name, *key))
         });
         present.collect()
     }

@@ -466,7 +466,7 @@ mod tests {
         let patience = Duration::from_millis(1500);
         for ask in [
             Ask::Claim { instance: 1 },
-            Ask::Send { instance: 1, sequence: 2, from: from.clone(), to, patience, payload: b"hello" },
+            Ask::Send { instance: 1, sequence: 2, from, to, patience, payload: b"hello" },
             Ask::Open { instance: 1, link: 2, from, to, patience },
             Ask::Call { instance: 1, link: 2, sequence: 3, post: true, payload: b"" },
             Ask::Close { instance: 1, link: 2 },

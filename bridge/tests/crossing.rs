@@ -86,10 +86,9 @@ fn calls_cross_pipelined_and_in_order_with_the_services_errors() {
     assert!(matches!(refused, Err(ConnectError::NotServing)), "{refused:?}");
     let served = bob.listen().unwrap().serve(|request, response| {
         if request.payload() == b"fail" {
-            return Err("as you wished".to_owned()).map_err(std::io::Error::other)?;
+            return Err(std::io::Error::other("as you wished").into());
         }
-        Ok(response
-            .write(&[request.peer().name.as_str().as_bytes(), b" ", request.payload()].concat()[..])?)
+        response.write(&[request.peer().name.as_str().as_bytes(), b" ", request.payload()].concat()[..])
     });
     let served = served.unwrap();
     let mut link = alice.connect("bob@b").unwrap();
