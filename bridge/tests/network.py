@@ -35,13 +35,13 @@ BOUND, SCENARIO, ALL = 12, 30, 120
 
 
 class Node:
-    """A server, its bridge and its clients."""
+    """A server, its bridge and its clients. A client's player is asked by one thread at a time."""
 
     def __init__(self, stage, number, place):
         self.stage, self.number, self.name, self.place = stage, number, "abc"[number], place
         # On loopback a node has only a port of its own.
         self.address, self.port = (place.address, 7447) if place else ("127.0.0.1", 20_000 + os.getpid() % 30_000 + number)
-        self.directory = stage.directory / name
+        self.directory = stage.directory / self.name
         self.directory.mkdir()
         self.bus, self.log = str(self.directory / "bus.sock"), self.directory / "bridge.log"
         self.players, self.bridge = [], None
@@ -317,25 +317,25 @@ def presence(stage):
     """Names come and go with clients, with bridges, and only where they are let."""
     a, b = stage.build()
     b.start_bridge()
-    a.start_bridge(export="public*")
+    a.start_bridge(export="public/*")
     bob = b.client("bob")
-    hidden, shown = a.client("hidden"), a.client("public-1")
-    appears(bob, "public-1@a")
+    hidden, shown = a.client("hidden"), a.client("public/1")
+    appears(bob, "public/1@a")
     appears(shown, "bob@b")
     expect(bob, "look-up hidden@a", "none")
     if (came := bob.ask("send hidden@a x 1000")).startswith("ok"):
         raise Drift("a message reached a client that is not exported")
     expect(hidden, "recv 0", "error timed-out")
     shown.kill()
-    gone = vanishes(bob, "public-1@a")
-    again = a.client("public-1")
-    appears(bob, "public-1@a")
+    gone = vanishes(bob, "public/1@a")
+    again = a.client("public/1")
+    appears(bob, "public/1@a")
     expect(again, "unregister", "ok")
-    vanishes(bob, "public-1@a")
-    a.client("public-2")
-    appears(bob, "public-2@a")
+    vanishes(bob, "public/1@a")
+    a.client("public/2")
+    appears(bob, "public/2@a")
     a.kill_bridge()
-    lost = vanishes(bob, "public-2@a")
+    lost = vanishes(bob, "public/2@a")
     return f"a name was gone {gone:.2f} s after its process, and {lost:.2f} s after its bridge; to a hidden one: {came}"
 
 
@@ -355,8 +355,8 @@ def nothing_without_a_line(stage):
 def bridge_killed(stage):
     """A bridge is killed while messages flow to its node, and started again."""
     a, b = stage.join()
-    alice, bob = a.client("alice"), b.client("bob")
-    appears(alice, "bob@b")
+    alice, bob, looks = a.client("alice"), b.client("bob"), a.client("looks")
+    appears(looks, "bob@b")
     sending, receiving = Sending(alice, "bob@b"), Receiving(bob)
     for _ in range(2):
         sending.wait_for(50)
@@ -367,7 +367,7 @@ def bridge_killed(stage):
     sending, receiving = Sending(alice, "bob@b"), Receiving(bob)
     sending.wait_for(50)
     a.kill_bridge()
-    vanishes(alice, "bob@b")
+    vanishes(looks, "bob@b")
     a.start_bridge()
     sending.wait_for(50)
     return f"{said}; the sender's: {account(sending.stop(), receiving.stop(), 'alice%40a')}"
@@ -451,7 +451,9 @@ def partition(stage):
     appears(alice, "bob@b")
     appears(alice, "carol@c")
     appears(bob, "carol@c")
-    sending, receiving = Sending(alice, "carol@c", patience=1000), Receiving(carol)
+    inbox = c.client("inbox")
+    appears(alice, "inbox@c")
+    sending, receiving = Sending(a.client("sender"), "inbox@c", patience=1000), Receiving(inbox)
     sending.wait_for(20)
     stage.cable.part((0, 2), (1, 2))
     gone = vanishes(alice, "carol@c")
@@ -469,7 +471,7 @@ def partition(stage):
     appears(late, "alice@a")
     back = time.monotonic() - began
     sending.wait_for(20)
-    return f"gone after {gone:.1f} s, back after {back:.1f} s; " + account(sending.stop(), receiving.stop(), "alice%40a")
+    return f"gone after {gone:.1f} s, back after {back:.1f} s; " + account(sending.stop(), receiving.stop(), "sender%40a")
 
 
 SCENARIOS = [messages_and_errors, calls, topics, presence, nothing_without_a_line, bridge_killed, node_name_taken, three_nodes,
