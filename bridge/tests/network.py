@@ -455,7 +455,7 @@ def partition(stage):
     appears(alice, "inbox@c")
     sending, receiving = Sending(a.client("sender"), "inbox@c", patience=1000), Receiving(inbox)
     sending.wait_for(20)
-    stage.cable.part((0, 2), (1, 2))
+    stage.cable.part((0, 2), (2, 0), (1, 2), (2, 1))
     gone = vanishes(alice, "carol@c")
     vanishes(bob, "carol@c", 3)
     vanishes(carol, "alice@a", 3)
@@ -474,8 +474,99 @@ def partition(stage):
     return f"gone after {gone:.1f} s, back after {back:.1f} s; " + account(sending.stop(), receiving.stop(), "sender%40a")
 
 
-SCENARIOS = [messages_and_errors, calls, topics, presence, nothing_without_a_line, bridge_killed, node_name_taken, three_nodes,
-             link_cut, slow_and_lossy, partition]
+@network
+def answers_lost(stage):
+    """For two seconds messages get through and their answers do not."""
+    a, b = stage.join()
+    alice, bob = a.client("alice"), b.client("bob")
+    appears(alice, "bob@b")
+    sending, receiving = Sending(alice, "bob@b", patience=1000), Receiving(bob)
+    sending.wait_for(50)
+    stage.cable.part((1, 0))
+    time.sleep(2)
+    stage.cable.part()
+    sending.wait_for(50)
+    return account(sending.stop(), receiving.stop(), "alice%40a")
+
+
+def bridge_frozen(stage):
+    """A bridge is stopped for longer than the lease while messages flow to its node, and goes on."""
+    a, b = stage.join()
+    alice, bob, looks = a.client("alice"), b.client("bob"), a.client("looks")
+    appears(looks, "bob@b")
+    sending, receiving = Sending(alice, "bob@b", patience=1000), Receiving(bob)
+    sending.wait_for(50)
+    b.bridge.send_signal(signal.SIGSTOP)
+    gone = vanishes(looks, "bob@b")
+    b.bridge.send_signal(signal.SIGCONT)
+    appears(looks, "bob@b")
+    sending.wait_for(50)
+    return f"gone after {gone:.1f} s; " + account(sending.stop(), receiving.stop(), "alice%40a")
+
+
+def server_restarted(stage):
+    """The server of a node is killed and started again: its bridge joins the new one, and its names come back."""
+    a, b = stage.join()
+    alice, bob = a.client("alice"), b.client("bob")
+    appears(alice, "bob@b")
+    b.server.end(signal.SIGKILL)
+    gone = vanishes(alice, "bob@b")
+    bob.kill()
+    b.server = Server(stage.programs.server, b.bus, [])
+    again = b.client("bob")
+    appears(alice, "bob@b")
+    appears(again, "alice@a")
+    expect(alice, "send bob@b text 5000", "ok")
+    expect(again, "recv 5000", f"message alice%40a {until(again, 'look-up alice@a', lambda came: came)} text")
+    return f"gone after {gone:.2f} s"
+
+
+def strangers(stage):
+    """Whoever connects without being a bridge harms nobody: bytes of any kind, and many connections that say nothing."""
+    a, b = stage.join()
+    alice, bob = a.client("alice"), b.client("bob")
+    appears(alice, "bob@b")
+    stranger = [sys.executable, "-c", STRANGER, b.address, str(b.port)]
+    options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "text": True}
+    with (a.place.start(stranger, **options) if a.place else subprocess.Popen(stranger, **options)) as process:
+        try:
+            process.stdout.readline()
+            for number in range(50):
+                expect(alice, f"send bob@b number-{number} 5000", "ok")
+            for number in range(50):
+                if bob.ask("recv 5000").split()[-1] != f"number-{number}":
+                    raise Drift(f"message {number} did not come")
+            late = b.client("late")
+            appears(alice, "late@b")
+            return f"{process.stdout.readline().strip()}; {late.language} was seen meanwhile"
+        finally:
+            process.kill()
+
+
+STRANGER = """
+import random, socket, struct, sys
+address, chance = (sys.argv[1], int(sys.argv[2])), random.Random(1)
+quiet = [socket.create_connection(address, 5) for _ in range(60)]
+print("there", flush=True)
+refused = 0
+for number in range(200):
+    data = chance.randbytes(chance.choice((1, 3, 40, 2000)))
+    if number % 2:
+        data = struct.pack("<H", len(data) if number % 4 == 1 else 65535) + data
+    try:
+        with socket.create_connection(address, 5) as peer:
+            peer.sendall(data)
+    except OSError:
+        refused += 1
+print(f"200 strangers, {refused} refused", flush=True)
+for peer in quiet:
+    peer.settimeout(20)
+    peer.recv(1)
+"""
+
+
+SCENARIOS = [messages_and_errors, calls, topics, presence, nothing_without_a_line, bridge_killed, bridge_frozen, server_restarted,
+             node_name_taken, strangers, three_nodes, link_cut, slow_and_lossy, answers_lost, partition]
 
 
 class Overdue(Exception):
