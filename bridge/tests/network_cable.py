@@ -24,12 +24,13 @@ VNET_HEADER = 10
 
 
 def isolated():
-    """Runs this program again in namespaces of its own. Returns only where that cannot be, with the reason."""
+    """Runs this program again in namespaces of its own. Returns None there, and the reason where that cannot be."""
     while (opened := os.open(os.devnull, os.O_RDWR)) < 3:
         pass  # a descriptor that is passed on must not be that of standard input
     os.close(opened)
-    if os.environ.get("RINGPOST_NETWORK_TEST") == "isolated":
-        return None
+    asked = os.environ.get("RINGPOST_NETWORK_TEST")
+    if asked:
+        return None if asked == "isolated" else f"RINGPOST_NETWORK_TEST is {asked}"
     why = "there is no program `unshare`"
     for options in (["--user", "--map-root-user", "--net"], ["--net"]):
         # All that the nodes need is tried here: a pair, and a namespace inside the namespace.
