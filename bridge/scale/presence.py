@@ -130,6 +130,10 @@ def span(seconds):
     return f"{seconds * 1e6:.3g} µs"
 
 
+def share(part):
+    return f"{part * 100:.2g} %" if part < 1 else f"{part * 100:,.0f} %"
+
+
 def size(amount):
     for unit in ("B", "KiB", "MiB"):
         if amount < 1024:
@@ -148,7 +152,7 @@ def table():
         row = Design(title, *shape).play()
         over = row["busy"] > 1
         seen = "never: the queue grows" if over else f"{span(row['median'])}, {span(row['last'])}"
-        lines.append(f"| {title} | {row['tokens']:,} | {size(row['memory'])} | {span(row['ready'])} | {row['busy'] * 100:.2g} % | {seen} | "
+        lines.append(f"| {title} | {row['tokens']:,} | {size(row['memory'])} | {span(row['ready'])} | {share(row['busy'])} | {seen} | "
                      f"{'–' if over else span(row['gone'])} | {'–' if over else span(row['back'])} | {size(row['wire'])}/s |")
     return lines
 
