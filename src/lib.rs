@@ -69,6 +69,7 @@
 //! | [`send`], [`send_timeout`] | there is room in the inbox | `NotFound`, `NoAnswer`, `Gone`, `TooLarge` |
 //! | [`try_recv`] | | `None` if no message is there |
 //! | [`recv`], [`recv_timeout`] | a message is there | |
+//! | [`confirm`] | the server answers, at once | |
 //! | [`look_up`], [`list`], [`ping`], [`statistics`] | the server answers | |
 //! | [`wait_for`] | a client with this name is registered | `InvalidName` |
 //! | [`reconnect`] | the client is registered again | |
@@ -87,6 +88,7 @@
 //! | [`publish`] | the server answers | [`PublishError`] |
 //! | [`Publisher::send`], [`Publisher::send_timeout`], [`Publisher::grant`], [`Publisher::grant_timeout`] | a reliable subscriber has room, or is evicted | `TooLarge` |
 //! | [`Publisher::try_send`] | | `TooLarge`, `Full` |
+//! | [`Publisher::skip_to`] | as `Publisher::send` | `Sequence` |
 //! | [`subscribe`] | the publishers that are there have been joined | [`SubscribeError`] |
 //! | [`Subscriber::recv`], [`Subscriber::recv_timeout`], [`Subscriber::recv_ref`], [`Subscriber::recv_ref_timeout`] | a sample is there | [`SampleError`] |
 //! | [`Subscriber::try_recv`], [`Subscriber::try_recv_ref`] | | the same; `None` if no sample is there |
@@ -120,6 +122,7 @@
 //! [`try_recv`]: Client::try_recv
 //! [`recv`]: Client::recv
 //! [`recv_timeout`]: Client::recv_timeout
+//! [`confirm`]: Caller::confirm
 //! [`look_up`]: Client::look_up
 //! [`list`]: Client::list
 //! [`ping`]: Caller::ping
@@ -269,7 +272,7 @@ pub use self::{
         Eviction, Inbox, Incoming, Limits, Link, LinkOptions, Listener, Message, Observer, Overrun,
         OwnedSample, Presence, PublishError, PublishOptions, Publisher, Reconnect, ReconnectError,
         ReconnectEvent, RecvError, RegisterError, Responder, Sample, SampleError, SampleGrant, SampleView,
-        SendError, ServeError, ServeHandle, SubscribeError, SubscribeOptions, Subscriber,
+        SendError, ServeError, ServeHandle, SubscribeError, SubscribeOptions, Subscriber, Ticket,
     },
     codec::{EncodeError, FromPayload, Payload, PayloadError, Reply},
     connect::{

@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 
-PROTOCOL_VERSION = 6
+PROTOCOL_VERSION = 7
 LAYOUT_VERSION = 3
 MAGIC = b"RINGPOST"
 DATAGRAM = struct.Struct("<8sIHH")

@@ -81,6 +81,7 @@ LINK_TABLE = "src/server/broker/table.rs"
 LINK_MARKS = "src/server/broker/marks.rs"
 WAITING = "src/server/broker/waiting.rs"
 WORKER = "src/server/worker.rs"
+RELAYS = "src/server/relays.rs"
 TOPICS = "src/server/topics"
 CONNECTIONS = "src/server/connections.rs"
 PROOF = "src/connect/introduction.rs"
@@ -922,7 +923,7 @@ MUTANTS = [
      "return Err(fail(self.violation(Violation::MalformedBlock)));\n        };\n        self.expected",
      "return Ok(None);\n        };\n        self.expected", process("violations", "responses_that_break")),
     ("client: a message's name fits", CLIENT_INBOX, "name_len > Name::MAX_LEN || ", "", process("violations", "messages_that_break")),
-    ("client: a message's name ends with the block", CLIENT_INBOX, " || incoming.len() < PREFIX + name_len {", " {",
+    ("client: a message's name ends with the block", CLIENT_INBOX, " || incoming.len() < prefix + name_len {", " {",
      process("violations", "messages_that_break")),
     ("admission: who may connect", ADMISSION, "same_user(who.uid, own) || is_root(who.uid) || ", "who.uid != 77_777 || ",
      process("processes", "another_user")),
@@ -937,6 +938,32 @@ MUTANTS = [
      process("access", "calling_is_closed")),
     ("access: who sends", WORKER, "if self.shared.access.is_about(Act::Send)", "if false",
      process("access", "a_message_that_a_rule_closes")),
+    ("relays: a ticket is confirmed once", RELAYS, "table.waiting.remove(&number) else", "table.waiting.get(&number).cloned() else",
+     tests("a_ticket_has_one_outcome")),
+    ("relays: who waits no longer takes the ticket out first", RELAYS,
+     "        // From here on nobody stores an outcome.\n        drop(self);\n", "", tests("hears_it_exactly_if_it_does")),
+    ("relays: the end of a relay ends the waits", "src/server/departure.rs", "            relay.end();\n", "",
+     process("relays", "a_relay_that_leaves")),
+    ("relays: a sender that ends waits no longer", RELAYS, " && !own.is_closed() && ", " && ",
+     process("relays", "a_sender_that_leaves")),
+    ("relays: no relay waits for another", RELAYS, "if self.member.relay.is_some() {", "if false {",
+     process("relays", "what_a_relay_sends")),
+    ("relays: not everybody may be one", ACCESS, "None if is_own(who.uid) => Ok(()),", "None => Ok(()),",
+     process("relays", "rules_say_who")),
+    ("relays: their names are theirs alone", ACCESS, "return match name.contains('@') {", "return match false {",
+     process("relays", "only_relays_have")),
+    ("relays: the sender's limit is the end", RELAYS, "flags & (WAITS | ENDS) == WAITS | ENDS", "flags == u16::MAX",
+     process("relays", "the_senders_patience")),
+    ("gaps: a skipped number is missed", TOPIC_READER + "/mod.rs", "self.pass_over(self.position + LINE as u64, next);",
+     "self.leap(self.position + LINE as u64, next);", tests("topic::property")),
+    ("gaps: one that leads back breaks a rule", TOPIC_READER + "/mod.rs", "next <= self.sequence || ", "", tests("a_gap_leads_ahead")),
+    ("gaps: they are carried along", "src/topic/carry.rs",
+     "            carried.put_gap(to, shape, next);\n        }\n    }\n", "            let _ = next;\n        }\n    }\n", tests("topic::property")),
+    ("gaps: who begins behind them misses nothing", TOPIC_READER + "/lapped.rs", "begin.and_then(|begin| self.behind_gaps(begin))", "begin",
+     tests("topic::property")),
+    ("pipelined: an answer waits for those before it", "src/ready/pipelined.rs",
+     "self.all.front().is_some_and(|flight| !matches!(flight.state, State::Running(_)))", "true",
+     process("futures", "answers_keep_the_order")),
     ("access: who publishes", TOPICS, "        allowed?;\n", "", process("access", "a_topic_that_a_rule_closes")),
     ("access: who subscribes", ACCESS, "if !access.may_allow_some(Act::Subscribe, pattern, who) => {", "if false => {",
      process("access", "a_subscription_is_refused")),

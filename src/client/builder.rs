@@ -31,6 +31,7 @@ pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// | [`wait`](Self::wait) | adaptive |
 /// | [`timeout`](Self::timeout) of registrations and questions | 5 s |
 /// | [`reconnect`](Self::reconnect) | no |
+/// | [`relay`](Self::relay) | no |
 ///
 /// # Examples
 ///
@@ -58,7 +59,8 @@ pub struct ClientBuilder {
 
 impl ClientBuilder {
     pub(super) fn new(path: PathBuf) -> ClientBuilder {
-        let place = Place { path: lasting(path), wait: WaitStrategy::default(), timeout: DEFAULT_TIMEOUT };
+        let (wait, timeout) = (WaitStrategy::default(), DEFAULT_TIMEOUT);
+        let place = Place { path: lasting(path), wait, timeout, relay: false };
         ClientBuilder { place, reconnect: None }
     }
 
@@ -126,6 +128,42 @@ impl ClientBuilder {
     /// ```
     pub fn reconnect(mut self, reconnect: Reconnect) -> Self {
         self.reconnect = Some(reconnect);
+        self
+    }
+
+    /// The client is a relay: it stands for one elsewhere, on another computer for example, and carries its
+    /// messages on. Each message that it receives has a [`Ticket`](crate::Ticket), and its sender is answered
+    /// when the relay has said what became of it: [`Caller::confirm`].
+    ///
+    /// Only relays can have names with `@`, such as `bob@workshop`. The server's own user and root may
+    /// register relays, and those whom its rules name ([`Act::Relay`](crate::Act::Relay)). Others get
+    /// [`RegisterError::NotAllowed`].
+    ///
+    /// What a relay sends is not relayed again: it cannot send to a relay.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::{Client, SendError};
+    ///
+    /// # let (_bus, mut alice, _bob) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/two.rs"));
+    /// # let path = &_bus.1;
+    /// let mut bob = Client::builder(path).relay().register("bob@workshop")?;
+    /// let carries = std::thread::spawn(move || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///     for outcome in [Ok(()), Err(SendError::InboxFull)] {
+    ///         let message = bob.recv()?; // carry it to bob, and hear what becomes of it
+    ///         let ticket = message.ticket().expect("a relay's messages have tickets");
+    ///         assert!(bob.caller().confirm(ticket, outcome)?);
+    ///     }
+    ///     Ok(())
+    /// });
+    /// alice.try_send("bob@workshop", b"hello")?; // it lies in the inbox of bob himself
+    /// assert_eq!(alice.try_send("bob@workshop", b"and?"), Err(SendError::InboxFull));
+    /// carries.join().unwrap().unwrap();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn relay(mut self) -> Self {
+        self.place.relay = true;
         self
     }
 

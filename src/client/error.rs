@@ -324,6 +324,13 @@ pub enum SendError {
     /// The server did not answer before the deadline. The message may have been delivered.
     #[error("the server did not answer before the deadline; the message may have been delivered")]
     NoAnswer,
+    /// The receiver is on another computer, for example, and what became of the message is not known: the
+    /// [relay](crate::ClientBuilder::relay) that stands for it here has not said so before the deadline (or
+    /// within 5 s), has ended, or does not know. The message may have been delivered.
+    #[error(
+        "the relay that carries messages to the receiver did not confirm it; the message may have been delivered"
+    )]
+    Unconfirmed,
     /// The message cannot be encoded; nothing was sent.
     #[error(transparent)]
     Encode(#[from] EncodeError),
@@ -365,6 +372,7 @@ impl SendError {
         matches!(
             self,
             SendError::NoAnswer
+                | SendError::Unconfirmed
                 | SendError::Disconnected(_)
                 | SendError::CannotWait
                 | SendError::Violation(_)
@@ -529,6 +537,7 @@ mod tests {
             (SendError::InboxFull, false, false, false),
             (SendError::TimedOut, false, false, true),
             (SendError::NoAnswer, true, false, true),
+            (SendError::Unconfirmed, true, false, false),
             (SendError::Disconnected(GONE), true, true, false),
             (SendError::NotSent(GONE), false, true, false),
             (SendError::Violation(violation), true, false, false),

@@ -150,7 +150,7 @@ fn line_on(connection: OwnedFd) -> Line {
 }
 
 fn place() -> Place {
-    Place { path: "unused".into(), wait: WaitStrategy::Park, timeout: PATIENCE }
+    Place { path: "unused".into(), wait: WaitStrategy::Park, timeout: PATIENCE, relay: false }
 }
 
 fn alice() -> Name {

@@ -7,10 +7,13 @@ use std::sync::Arc;
 
 use super::error::RecvError;
 use super::reconnect::{Receiving, Reconnector, Stop, reconnector_of, show};
+use super::relay::Ticket;
 use super::session::Session;
 use crate::codec::{FromPayload, PayloadError};
 use crate::ring::{self, Block, Consumer, Deadline, Ended, OwnPipe};
-use crate::wire::{BLOCK_HEADER, BlockHeader, CloseReason, KEY, Key, MESSAGE, Name, Violation};
+use crate::wire::{
+    BLOCK_HEADER, BlockHeader, CloseReason, KEY, Key, MESSAGE, Name, RELAYED, TICKET, Violation,
+};
 
 /// The receiving half of a [`Client`](super::Client): [`Client::split`](super::Client::split).
 ///
@@ -74,6 +77,7 @@ pub struct Message {
     sender: Key,
     sender_name: Name,
     payload: Vec<u8>,
+    ticket: Option<Ticket>,
 }
 
 impl fmt::Debug for Message {
@@ -100,6 +104,12 @@ impl Message {
     /// The payload.
     pub fn payload(&self) -> &[u8] {
         &self.payload
+    }
+
+    /// By which this client, which is a [relay](super::ClientBuilder::relay), says what became of the
+    /// message. `None` for every other client.
+    pub fn ticket(&self) -> Option<Ticket> {
+        self.ticket
     }
 
     /// Reads the payload as a value: one of a fixed layout, or a `Postcard`. See [`codec`](crate::codec).
@@ -250,10 +260,12 @@ impl Drop for Inbox {
 
 struct Malformed;
 
+/// Bytes of a message before the ticket, if there is one, and the name.
+const PREFIX: usize = BLOCK_HEADER + KEY;
+
 /// Takes a block from the ring and decodes it. Every part is checked, although the server wrote it. The name
 /// is not checked again if it is that of the last sender.
 fn read(incoming: Block<'_>, last_sender: &mut Option<(Key, Name)>) -> Result<Message, Malformed> {
-    const PREFIX: usize = BLOCK_HEADER + KEY;
     if incoming.len() < PREFIX {
         return Err(Malformed);
     }
@@ -262,12 +274,16 @@ fn read(incoming: Block<'_>, last_sender: &mut Option<(Key, Name)>) -> Result<Me
     incoming.read_at(BLOCK_HEADER, &mut key);
     let key = Key::from_bytes(key);
     let name_len = usize::from(header.flags.get());
-    if header.code.get() != MESSAGE || name_len > Name::MAX_LEN || incoming.len() < PREFIX + name_len {
+    let (ticket, prefix) = match header.code.get() {
+        MESSAGE => (None, PREFIX),
+        _ => (Some(read_ticket(&incoming, header)?), PREFIX + TICKET),
+    };
+    if name_len > Name::MAX_LEN || incoming.len() < prefix + name_len {
         return Err(Malformed);
     }
     let mut name = [0; Name::MAX_LEN];
     let name = &mut name[..name_len];
-    incoming.read_at(PREFIX, name);
+    incoming.read_at(prefix, name);
     let name = match last_sender {
         Some((last, known)) if *last == key && known.as_bytes() == name => *known,
         _ => {
@@ -277,9 +293,19 @@ fn read(incoming: Block<'_>, last_sender: &mut Option<(Key, Name)>) -> Result<Me
         }
     };
     let mut payload = Vec::new();
-    incoming.append_to(PREFIX + name_len, &mut payload);
+    incoming.append_to(prefix + name_len, &mut payload);
     incoming.release_counted();
-    Ok(Message { sender: key, sender_name: name, payload })
+    Ok(Message { sender: key, sender_name: name, payload, ticket })
+}
+
+#[cold]
+fn read_ticket(incoming: &Block<'_>, header: BlockHeader) -> Result<Ticket, Malformed> {
+    let mut parts = [[0; 8]; 2];
+    if header.code.get() != RELAYED || incoming.len() < PREFIX + TICKET {
+        return Err(Malformed);
+    }
+    incoming.read_at(PREFIX, parts.as_flattened_mut());
+    Ticket::new(parts[0], parts[1]).ok_or(Malformed)
 }
 
 #[cfg(test)]
@@ -304,7 +330,27 @@ mod tests {
         #[test]
         fn any_message_reads_back(key: u128, name in "[a-zé]{1,25}", payload in vec(any::<u8>(), 0..300)) {
             let read = read_block(&message(MESSAGE, name.len() as u16, key, name.as_bytes(), &payload)).unwrap();
-            prop_assert_eq!(read, Message { sender: Key::from_u128(key), sender_name: Name::new(&name).unwrap(), payload });
+            let sender_name = Name::new(&name).unwrap();
+            prop_assert_eq!(read, Message { sender: Key::from_u128(key), sender_name, payload, ticket: None });
+        }
+
+        #[test]
+        fn any_message_with_a_ticket_reads_back_or_is_refused(
+            number: u64, patience: u64, name in "[a-z]{1,25}", payload in vec(any::<u8>(), 0..300),
+            cut in prop_oneof![4 => Just(usize::MAX), 1 => 0..60usize],
+        ) {
+            let rest = [&patience.to_le_bytes()[..], name.as_bytes(), &payload].concat();
+            let mut block = message(RELAYED, name.len() as u16, 9, &number.to_le_bytes(), &rest);
+            block.truncate(cut);
+            let ticket = Ticket::new(number.to_le_bytes(), patience.to_le_bytes());
+            let found = read_block(&block);
+            if ticket.is_none() || block.len() < 40 + name.len() {
+                prop_assert_eq!(found, None);
+            } else {
+                let found = found.unwrap();
+                prop_assert_eq!(found.ticket(), ticket);
+                prop_assert_eq!(found.payload(), &block[40 + name.len()..]);
+            }
         }
 
         #[test]
@@ -318,7 +364,8 @@ mod tests {
             block.truncate(cut);
             let name = body.get(..name_len.into()).filter(|_| cut > 24).and_then(|name| Name::from_bytes(name).ok());
             let expected = name.filter(|_| code == MESSAGE).map(|name| {
-                Message { sender: Key::from_u128(9), sender_name: name, payload: body[name_len.into()..].to_vec() }
+                let payload = body[name_len.into()..].to_vec();
+                Message { sender: Key::from_u128(9), sender_name: name, payload, ticket: None }
             });
             prop_assert_eq!(read_block(&block), expected);
         }

@@ -52,5 +52,5 @@ fn end_of(role: Role, ends: &LinkEnds) -> io::Result<LinkEnd> {
 }
 
 fn place() -> Place {
-    Place { path: "unused".into(), wait: WaitStrategy::default(), timeout: DEFAULT_TIMEOUT }
+    Place { path: "unused".into(), wait: WaitStrategy::default(), timeout: DEFAULT_TIMEOUT, relay: false }
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::caller::Caller;
 use super::error::{CallError, SendError, printable, refused};
+use super::relay::too_large;
 use crate::codec::Payload;
 use crate::ring::Deadline;
-use crate::wire::{Address, KEY, Key, Name, NameError, Operation, Status, WAITS};
+use crate::wire::{Address, ENDS, KEY, Key, Name, NameError, Operation, Status, WAITS};
 
 /// How long the answer to a message is awaited at least.
 const LEAST_PATIENCE: Duration = Duration::from_millis(5);
@@ -17,7 +18,8 @@ impl Caller {
     /// Sends a message if there is room in the receiver's inbox now. Otherwise as [`send`](Self::send).
     ///
     /// Blocks only until the server answers, which it does at once: after the requests that were submitted
-    /// before.
+    /// before. For a receiver on another computer it answers when it is known what became of the message, at
+    /// most after 5 s.
     ///
     /// # Errors
     ///
@@ -38,6 +40,11 @@ impl Caller {
     /// that the message is in that inbox, after all that this client sent there before. It does not mean that
     /// it was read: it is lost with a receiver that dies, leaves or drops its inbox. Where that matters, let
     /// the receiver answer.
+    ///
+    /// The same holds for a receiver on another computer, for which a [relay](crate::ClientBuilder::relay)
+    /// stands here: `Ok` means that the message is in the inbox of that client itself. It waits for room for
+    /// at most 5 s, and the next requests of this client wait until it is known what became of the
+    /// message.
     ///
     /// A name is looked up first, which is another request: whoever sends often keeps the key. It is refused
     /// as [`NotFound`](SendError::NotFound) when it has left; see [`wait_for`](Self::wait_for).
@@ -201,10 +208,11 @@ impl Caller {
             let patience = left.map(|left| left - (left / 8).min(Duration::from_millis(10)));
             let nanoseconds =
                 patience.map_or(u64::MAX, |patience| u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX));
+            let flags = if left.is_some() { WAITS | ENDS } else { WAITS };
             let mut start = [0; KEY + 8];
             start[..KEY].copy_from_slice(&to.to_bytes());
             start[KEY..].copy_from_slice(&nanoseconds.to_le_bytes());
-            match self.calls.requester.try_publish(Operation::Send, WAITS, [&start, message]) {
+            match self.calls.requester.try_publish(Operation::Send, flags, [&start, message]) {
                 Ok(sequence) => {
                     // However short the time is, the answer itself needs some.
                     let mut until = Deadline::from(left.map(|left| left.max(LEAST_PATIENCE)));
@@ -266,7 +274,12 @@ impl Caller {
             Status::Gone => SendError::Gone,
             Status::TimedOut => SendError::TimedOut,
             Status::NotAllowed => SendError::NotAllowed(printable(self.calls.requester.body())),
-            status => refused(status, self.calls.requester.body()).into(),
+            Status::Unconfirmed => SendError::Unconfirmed,
+            status => {
+                let body = self.calls.requester.body();
+                let too_large = if status == Status::TooLarge { too_large(body) } else { None };
+                too_large.unwrap_or_else(|| refused(status, body).into())
+            }
         }
     }
 }

@@ -25,6 +25,7 @@ mod observer;
 mod questions;
 mod readiness_error;
 mod reconnect;
+mod relay;
 mod session;
 mod topics;
 mod wait_for;
@@ -44,6 +45,9 @@ pub use links::{
 };
 pub use observer::Observer;
 pub use readiness_error::ReadinessError;
+pub use relay::Ticket;
+#[cfg(any(feature = "tokio", feature = "async-io", test))]
+pub(crate) use relay::confirmation;
 pub use topics::{
     Change, Eviction, Overrun, OwnedSample, Presence, PublishError, PublishOptions, Publisher, Sample,
     SampleError, SampleGrant, SampleView, SubscribeError, SubscribeOptions, Subscriber,
@@ -52,4 +56,4 @@ pub use topics::{
 #[cfg(any(feature = "tokio", feature = "async-io"))]
 pub use ask::Calls;
 #[cfg(any(feature = "tokio", feature = "async-io"))]
-pub(crate) use links::{Connecting, Given, Greeting, Listening};
+pub(crate) use links::{Connecting, Given, Greeting, Listening, Next};

@@ -531,7 +531,8 @@ mod tests {
         let (here, there) = UnixStream::pair().unwrap();
         let connection = Connection::of(OwnedFd::from(here)).unwrap();
         let name = Name::new("alice").unwrap();
-        let place = Place { path: "nowhere".into(), wait: WaitStrategy::Park, timeout: Duration::ZERO };
+        let place =
+            Place { path: "nowhere".into(), wait: WaitStrategy::Park, timeout: Duration::ZERO, relay: false };
         let (proof, links) = (Proof::without_secret(Key::from_u128(7)), Links::new(place.clone()));
         let session = Session::begin(&guest, connection, proof, name, links).unwrap();
         std::mem::forget(host); // its drop would close the channel

@@ -127,6 +127,8 @@ pub(super) struct Place {
     pub(super) path: PathBuf,
     pub(super) wait: WaitStrategy,
     pub(super) timeout: Duration,
+    /// Whether the client is a relay.
+    pub(super) relay: bool,
 }
 
 impl Place {
@@ -138,7 +140,8 @@ impl Place {
         deadline: Instant,
     ) -> Result<(Guest, Arc<Session>), RegisterError> {
         let asked = ask_anew(&self.path, deadline, |line| {
-            let answer = line.ask(&Ask::Register(name), deadline)?;
+            let ask = if self.relay { Ask::RegisterRelay(name) } else { Ask::Register(name) };
+            let answer = line.ask(&ask, deadline)?;
             Ok((line, answer))
         });
         let (line, answer) = asked.map_err(|error| explain(error, &self.path, Some(&name)))?;

@@ -23,6 +23,8 @@ const KICK_DESCRIPTORS: usize = 2;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ask {
     Register(Name),
+    /// The same for a client that carries its messages on, and then says what became of them.
+    RegisterRelay(Name),
     List {
         from_slot: u32,
     },
@@ -203,6 +205,7 @@ impl Ask {
             Ask::Tap { proof, waits, most } => {
                 (20, [&proof.encode()[..], &waits.encode(), &most.to_le_bytes()].concat())
             }
+            Ask::RegisterRelay(name) => (21, name.as_bytes().to_vec()),
         };
         frame(what, &body)
     }
@@ -215,7 +218,8 @@ impl Ask {
     /// Whether an answer may come with so many descriptors.
     pub(super) fn may_bring(&self, descriptors: usize) -> bool {
         match self {
-            Ask::Register(_) | Ask::Listen(_) | Ask::Attend(_) | Ask::Publish { .. } => descriptors <= 1,
+            Ask::Register(_) | Ask::RegisterRelay(_) => descriptors <= 1,
+            Ask::Listen(_) | Ask::Attend(_) | Ask::Publish { .. } => descriptors <= 1,
             Ask::Kick { .. } => matches!(descriptors, 0 | KICK_DESCRIPTORS),
             Ask::Connect { .. } | Ask::Take(_) => matches!(descriptors, 0 | Introduction::DESCRIPTORS),
             Ask::Part(_) => descriptors <= Part::MOST_DESCRIPTORS,
@@ -303,6 +307,7 @@ impl Ask {
                 }
                 _ => Err(AskError::Unknown),
             },
+            21 => Name::from_bytes(body).map(Ask::RegisterRelay).map_err(AskError::Name),
             _ => Err(AskError::Unknown),
         }
     }

@@ -95,6 +95,10 @@ pub enum TapOutcome {
     ShuttingDown,
     /// A rule of the server's access does not allow it.
     NotAllowed,
+    /// The relay that carries messages to the receiver could not deliver it.
+    Failed,
+    /// The relay that carries messages to the receiver did not say what became of it.
+    Unconfirmed,
 }
 
 impl TapKind {
@@ -138,12 +142,11 @@ impl TapOutcome {
             Status::ResponseTooLarge => TapOutcome::ResponseTooLarge,
             Status::ShuttingDown => TapOutcome::ShuttingDown,
             Status::NotAllowed => TapOutcome::NotAllowed,
-            Status::UnknownOperation
-            | Status::Malformed
-            | Status::Internal
-            | Status::Hello
-            | Status::Refused
-            | Status::Busy => return None,
+            Status::Internal => TapOutcome::Failed,
+            Status::Unconfirmed => TapOutcome::Unconfirmed,
+            Status::UnknownOperation | Status::Malformed | Status::Hello | Status::Refused | Status::Busy => {
+                return None;
+            }
         })
     }
 }
@@ -162,6 +165,8 @@ impl fmt::Display for TapOutcome {
             TapOutcome::ResponseTooLarge => "response too large",
             TapOutcome::ShuttingDown => "shutting down",
             TapOutcome::NotAllowed => "not allowed",
+            TapOutcome::Failed => "failed",
+            TapOutcome::Unconfirmed => "unconfirmed",
         })
     }
 }

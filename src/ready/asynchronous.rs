@@ -15,11 +15,11 @@ use super::{Readiness, ReadinessError};
 /// | --- | --- |
 /// | [`Client`], [`Caller`], [`Link`] | [`call`], [`submit`], [`response`] |
 /// | [`Client`], [`Caller`] | [`send`], [`look_up`], [`list`], [`ping`], [`statistics`] |
-/// | | [`connect`], [`listen`], [`unregister`] |
+/// | | [`connect`], [`listen`], [`unregister`], [`confirm`] |
 /// | [`Client`], [`Inbox`] | [`recv`]; a [`Stream`] of messages |
 /// | [`Link`] | [`post`] |
 /// | [`Listener`] | [`accept`]; a [`Stream`] of callers |
-/// | [`Responder`] | [`serve`], with a service that may await |
+/// | [`Responder`] | [`serve`], [`serve_pipelined`], with services that may await |
 /// | [`Publisher`] | [`send`] |
 /// | [`Subscriber`] | [`recv`]; a [`Stream`] of samples |
 /// | [`Presence`] | [`recv`]; a [`Stream`] of changes |
@@ -35,10 +35,12 @@ use super::{Readiness, ReadinessError};
 /// [`connect`]: Async::connect
 /// [`listen`]: Async::listen
 /// [`unregister`]: Async::unregister
+/// [`confirm`]: Async::confirm
 /// [`recv`]: Async::recv
 /// [`post`]: Async::post
 /// [`accept`]: Async::accept
 /// [`serve`]: Async::serve
+/// [`serve_pipelined`]: Async::serve_pipelined
 /// [`Client`]: crate::Client
 /// [`Caller`]: crate::Caller
 /// [`Inbox`]: crate::Inbox

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::asynchronous::Async;
 use super::runtime::{MOST_TURNS, poll_until};
 use super::waits::{Asks, AsksServer};
-use crate::client::{CallError, Link, SendError};
+use crate::client::{CallError, Link, SendError, Ticket, confirmation};
 use crate::codec::{Payload, Reply};
 use crate::registry::{ClientInfo, Counters};
 use crate::wire::{Address, KEY, Key, Name, NameError, Operation, Status, WAITS};
@@ -167,7 +167,8 @@ impl<T: AsksServer> Async<T> {
     /// Dropped before its end, the message was sent wholly or not at all, and may be delivered. If the
     /// receiver's inbox is full, the server goes on waiting for room on behalf of this client, and answers
     /// its next request only then: not longer than this future had waited, or 50 ms, and at most for a
-    /// second. A future that waits longer asks again after each second, behind those that wait, too.
+    /// second. A future that waits longer asks again after each second, behind those that wait, too. To a
+    /// relay, the server waits for at most 5 s more, until it is known what became of the message.
     ///
     /// # Errors
     ///
@@ -200,6 +201,23 @@ impl<T: AsksServer> Async<T> {
                 status => return self.end.as_caller().sent(status),
             }
         }
+    }
+
+    /// Says what became of a message that this client received as a relay: as
+    /// [`Caller::confirm`](crate::Caller::confirm).
+    ///
+    /// Dropped before its end, it may have been said.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`].
+    pub async fn confirm(
+        &mut self,
+        ticket: Ticket,
+        outcome: Result<(), SendError>,
+    ) -> Result<bool, CallError> {
+        let status = self.ask(Operation::Confirm, 0, &confirmation(ticket, &outcome)).await?;
+        self.end.as_caller().confirmed(status)
     }
 
     /// The key of the client that is registered under this name, if there is one: as

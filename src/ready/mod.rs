@@ -10,6 +10,8 @@ mod calls;
 #[cfg(any(feature = "tokio", feature = "async-io"))]
 mod connect;
 mod ends;
+#[cfg(any(feature = "tokio", feature = "async-io"))]
+mod pipelined;
 mod readiness;
 #[cfg(any(feature = "tokio", feature = "async-io"))]
 mod receive;

@@ -28,6 +28,10 @@ impl fmt::Debug for OwnedRequest {
 }
 
 impl OwnedRequest {
+    pub(super) fn new(payload: Vec<u8>, wants_response: bool) -> OwnedRequest {
+        OwnedRequest { payload, wants_response }
+    }
+
     /// What the caller sent.
     pub fn payload(&self) -> &[u8] {
         &self.payload
@@ -50,7 +54,7 @@ impl OwnedRequest {
 }
 
 /// How a link has ended, or why it cannot be served here any more.
-enum Over {
+pub(super) enum Over {
     Ended(Result<CloseReason, Violation>),
     Lost(Option<CloseReason>),
 }
@@ -83,13 +87,17 @@ impl Unanswered<'_> {
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         if self.sequence.is_some() {
-            let why = match thread::panicking() {
-                true => "it panicked; its process's standard error may tell where",
-                false => "it was given up before it had answered",
-            };
-            self.answer(Err(ServiceError::new(why)));
+            self.answer(Err(given_up()));
         }
     }
+}
+
+/// What a caller is told whose call will not be answered.
+pub(super) fn given_up() -> ServiceError {
+    ServiceError::new(match thread::panicking() {
+        true => "it panicked; its process's standard error may tell where",
+        false => "it was given up before it had answered",
+    })
 }
 
 impl Async<Responder> {
@@ -153,7 +161,7 @@ impl Async<Responder> {
                 Err(Over::Lost(reason)) => return Ok(end.end_as(reason.unwrap_or(CloseReason::Local))),
             };
             let mut unanswered = Unanswered { responder: end, sequence };
-            let request = OwnedRequest { payload, wants_response: sequence.is_some() };
+            let request = OwnedRequest::new(payload, sequence.is_some());
             let answer = service(request).await;
             match answer {
                 Ok(body) => unanswered.answer(Ok(body.as_ref())),

@@ -75,6 +75,13 @@ pub(crate) const fn padding_header(position: u64, size: u64) -> u64 {
     line_bits(position) | KIND_PADDING | (size - HEADER as u64)
 }
 
+/// The header of a record of one line in a topic, by which the publisher skips numbers of samples. Elsewhere
+/// no header is of this kind.
+#[inline(always)]
+pub(crate) const fn gap_header(position: u64) -> u64 {
+    line_bits(position) | KIND_MASK | size_of::<u64>() as u64
+}
+
 /// The meaning of a header that the other side wrote, after [`check`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Header {
@@ -180,6 +187,7 @@ mod tests {
         assert_eq!(wrong(data_header(64, 5), 64 + C as u64), Violation::HeaderPosition);
         assert_eq!(wrong(line_bits(64), 64), Violation::HeaderKind);
         assert_eq!(wrong(line_bits(64) | KIND_MASK, 64), Violation::HeaderKind);
+        assert_eq!(wrong(gap_header(64), 64), Violation::HeaderKind);
         assert_eq!(wrong(1, 0), Violation::HeaderKind);
         assert_eq!(wrong(data_header(0, MAX + 1), 0), Violation::BlockLength);
         assert_eq!(wrong(data_header(0, u32::MAX as usize), 0), Violation::BlockLength);

@@ -37,6 +37,7 @@
 //! data              C bytes, a power of two, in 64-byte lines
 //!
 //! record            header: u64 = length (32) | kind (2: 01 data, 10 padding) | line number mod 2^30
+//!                   (in a topic also 11: a gap)
 //!                   payload from byte 8, then up to the next line; a header is never 0
 //! ```
 //!

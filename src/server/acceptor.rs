@@ -183,7 +183,10 @@ impl Acceptor {
     fn answer(&mut self, id: ConnectionId, ask: Result<Ask, AskError>) {
         match ask {
             Ok(ask) if !self.may_answer(id, &ask) => self.put_off(id, ask),
-            Ok(Ask::Register(name)) => self.enrolment.register(&mut self.connections, id, &name),
+            Ok(Ask::Register(name)) => self.enrolment.register(&mut self.connections, id, &name, false),
+            Ok(Ask::RegisterRelay(name)) => {
+                self.enrolment.register(&mut self.connections, id, &name, true);
+            }
             Ok(Ask::Connect { proof, ring_size, to }) => {
                 self.broker.connect(&mut self.connections, id, &proof, ring_size, &to);
             }

@@ -6,14 +6,15 @@
 
 #![forbid(unsafe_code)]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::connect::Fill;
 use crate::registry::{CounterCells, Counters};
 use crate::ring::{CloseReason, Closer, Glance, NotSent, NotWritten, Producer, SharedProducer};
 use crate::server::member::Member;
+use crate::shm::backend::now;
 use crate::testing::failpoints::{failpoint, fault};
-use crate::wire::{BLOCK_HEADER, BlockHeader, KEY, MESSAGE, Status};
+use crate::wire::{BLOCK_HEADER, BlockHeader, KEY, MESSAGE, RELAYED, Status, TICKET};
 
 pub(super) struct Inbox {
     producer: SharedProducer,
@@ -27,6 +28,18 @@ pub(super) struct Inbox {
 pub(super) struct Delivery<'a> {
     pub(super) from: &'a Member,
     pub(super) payload: &'a [u8],
+    /// For a relay's inbox.
+    pub(super) handed: Option<Handed>,
+}
+
+/// What a relay gets with a message.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Handed {
+    pub(super) ticket: u64,
+    /// How long the sender waits for room, if it does.
+    pub(super) until: Option<Instant>,
+    /// The most that it is told of that.
+    pub(super) most: Duration,
 }
 
 impl Inbox {
@@ -80,15 +93,39 @@ impl Inbox {
         if fault!("lost") {
             return Ok(());
         }
-        if fault!("twice") {
-            let _ = producer.try_publish(Some(header), &[&key, name, delivery.payload]);
+        if let Some(handed) = delivery.handed {
+            self.hand_over(producer, number, delivery, handed)?;
+        } else {
+            if fault!("twice") {
+                let _ = producer.try_publish(Some(header), &[&key, name, delivery.payload]);
+            }
+            producer.try_publish(Some(header), &[&key, name, delivery.payload])?;
         }
-        producer.try_publish(Some(header), &[&key, name, delivery.payload])?;
         failpoint!("inbox.committed", [server], always);
         // Under the producer's lock, because the counter must have one writer at a time.
         self.counters.add_delivered(1);
         failpoint!("inbox.counted", [server], always);
         Ok(())
+    }
+
+    /// The same for a relay, which is told how long the sender waits as of now.
+    #[cold]
+    #[inline(never)]
+    fn hand_over(
+        &self,
+        producer: &mut Producer,
+        number: u32,
+        delivery: &Delivery<'_>,
+        Handed { ticket, until, most }: Handed,
+    ) -> Result<(), NotSent> {
+        let (key, name) = (delivery.from.peer.key.to_bytes(), delivery.from.peer.name.as_bytes());
+        let left = until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now())).min(most);
+        let header = BlockHeader::new(RELAYED, name.len() as u16, number).to_word();
+        let ticket = ticket.to_le_bytes();
+        producer.try_publish(
+            Some(header),
+            &[&key, &ticket, &(left.as_nanos() as u64).to_le_bytes(), name, delivery.payload],
+        )
     }
 
     /// Completes the client's counters by what it says it has received. It is believed as far as that can be:
@@ -113,6 +150,7 @@ impl Inbox {
 
 impl Delivery<'_> {
     fn len(&self) -> usize {
-        BLOCK_HEADER + KEY + self.from.peer.name.as_bytes().len() + self.payload.len()
+        let ticket = if self.handed.is_some() { TICKET } else { 0 };
+        BLOCK_HEADER + KEY + ticket + self.from.peer.name.as_bytes().len() + self.payload.len()
     }
 }

@@ -29,6 +29,9 @@ impl Shared {
         member.inbox.close();
         failpoint!("forget.inbox", [server], seldom);
         self.members.remove(member.peer.key);
+        if let Some(relay) = &member.relay {
+            relay.end();
+        }
         failpoint!("forget.member", [server], seldom);
         if fault!("name") {
             return true;

@@ -20,6 +20,7 @@ use super::measured::Measured;
 use super::member::Member;
 use super::processes::nearly_the_last;
 use super::quotas::{Over, Share};
+use super::relays::Relay;
 use super::shared::Shared;
 use super::system_limits;
 use super::worker::Worker;
@@ -50,6 +51,7 @@ struct NewClient {
     groups: Box<[u32]>,
     counters: CounterCells,
     share: Share,
+    is_relay: bool,
 }
 
 impl Enrolment {
@@ -58,7 +60,13 @@ impl Enrolment {
     }
 
     /// Registers the client at the other end of a connection, or refuses it.
-    pub(super) fn register(&mut self, connections: &mut Connections, id: ConnectionId, name: &Name) {
+    pub(super) fn register(
+        &mut self,
+        connections: &mut Connections,
+        id: ConnectionId,
+        name: &Name,
+        is_relay: bool,
+    ) {
         let Some(connection) = connections.get(id) else { return };
         let socket = Arc::clone(&connection.socket);
         let who = socket.who();
@@ -70,7 +78,9 @@ impl Enrolment {
         // What the kernel does not tell is no member's, so a rule does not let it in by a group.
         let groups = peer_groups(&*socket).unwrap_or_default();
         let client = Who { name, uid, gid, groups: &groups };
-        if let Err(Declined { refusal, why }) = self.shared.check_name(Act::Register, name, &client) {
+        let allowed = self.shared.check_name(Act::Register, name, &client);
+        let allowed = allowed.and_then(|()| self.shared.check_relay(is_relay, name, &client));
+        if let Err(Declined { refusal, why }) = allowed {
             let mut refused = refused("rule", "a registration that a rule does not allow");
             refused.error = Some(why.clone());
             self.shared.events.tell(Event::Refused(refused));
@@ -95,7 +105,7 @@ impl Enrolment {
             Ok(Registered { key, counters }) => {
                 failpoint!("register.claimed", [server], seldom);
                 let peer = Peer { name: *name, key, pid, uid, gid };
-                let client = NewClient { peer, groups: groups.into(), counters, share };
+                let client = NewClient { peer, groups: groups.into(), counters, share, is_relay };
                 if let Err(why) = self.enroll(connections, id, &socket, client) {
                     let _ =
                         self.shared.roll.release(&self.shared.registry, &peer, VanishReason::Unregistered);
@@ -128,10 +138,16 @@ impl Enrolment {
         socket: &Arc<Accepted>,
         client: NewClient,
     ) -> Result<(), String> {
-        let NewClient { peer, groups, counters, share } = client;
+        let NewClient { peer, groups, counters, share, is_relay } = client;
+        let no_random = |error| format!("cannot get random bytes for a secret: {error}");
         let mut random = [0; 16];
-        fill_random(&mut random).map_err(|error| format!("cannot get random bytes for a secret: {error}"))?;
+        fill_random(&mut random).map_err(no_random)?;
         let proof = Proof { key: peer.key, secret: Secret::new(random) };
+        let mut tickets = [0; 8];
+        if is_relay {
+            fill_random(&mut tickets).map_err(no_random)?;
+        }
+        let relay = is_relay.then(|| Relay::new(u64::from_ne_bytes(tickets)));
         let Settings { geometry, wait, .. } = &self.shared.settings;
         let wait = share.wait().unwrap_or(*wait);
         let no_memory =
@@ -157,7 +173,8 @@ impl Enrolment {
             host.kicks,
             share,
         );
-        let member = Arc::new(member.in_groups(groups).with_figures(measured, host.figures));
+        let member = member.in_groups(groups).with_figures(measured, host.figures).with_relay(relay);
+        let member = Arc::new(member);
         if self.shared.is_stamped() {
             member.set_stamped(true);
         }

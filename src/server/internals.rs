@@ -47,7 +47,7 @@ impl Receiver {
 
     /// Puts a message from this client into its own inbox.
     pub(crate) fn deliver(&self, payload: &[u8]) -> bool {
-        self.member.inbox.deliver(&Delivery { from: &self.member, payload }, None) == Status::Ok
+        self.member.inbox.deliver(&Delivery { from: &self.member, payload, handed: None }, None) == Status::Ok
     }
 }
 

@@ -12,6 +12,7 @@ use super::connections::ConnectionId;
 use super::delivery::Inbox;
 use super::measured::Measured;
 use super::quotas::Share;
+use super::relays::Relay;
 use crate::channel::{FiguresPage, Kicks};
 use crate::connect::Secret;
 use crate::registry::CounterCells;
@@ -44,6 +45,8 @@ pub(crate) struct Member {
     pub(super) measured: Measured,
     /// What it says about itself. `None` in tests.
     pub(super) page: Option<FiguresPage>,
+    /// Set for a relay.
+    pub(super) relay: Option<Relay>,
 }
 
 impl fmt::Debug for Member {
@@ -78,6 +81,7 @@ impl Member {
             kicks,
             measured: Measured::default(),
             page: None,
+            relay: None,
         }
     }
 
@@ -91,6 +95,10 @@ impl Member {
 
     pub(super) fn in_groups(self, groups: Box<[u32]>) -> Member {
         Member { groups, ..self }
+    }
+
+    pub(super) fn with_relay(self, relay: Option<Relay>) -> Member {
+        Member { relay, ..self }
     }
 
     /// Who it is, for the rules.

@@ -29,6 +29,7 @@ mod panics;
 mod processes;
 mod questions;
 mod quotas;
+mod relays;
 mod roll;
 mod shared;
 mod stopper;

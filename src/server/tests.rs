@@ -42,7 +42,7 @@ fn a_closed_inbox_takes_no_message_although_it_has_room() {
     let registry = Registry::create(2).unwrap();
     let (bob, mut guest) = member(&registry, "bob");
     let (alice, _guest) = member(&registry, "alice");
-    let delivery = Delivery { from: &alice, payload: b"x" };
+    let delivery = Delivery { from: &alice, payload: b"x", handed: None };
     assert_eq!(bob.inbox.deliver(&delivery, None), Status::Ok);
     bob.inbox.close();
     assert_eq!(bob.inbox.deliver(&delivery, None), Status::Gone);

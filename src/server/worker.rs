@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::access::Act;
 use super::answers::Declined;
-use super::delivery::Delivery;
+use super::delivery::{Delivery, Handed};
 use super::events::{Event, Refused};
 use super::measured::Timed;
 use super::member::Member;
@@ -158,6 +158,7 @@ impl Handler for Operations {
             Some(Operation::Statistics) => self.statistics(responder, sequence),
             Some(Operation::Unregister) => self.unregister(responder, sequence),
             Some(Operation::Arms) => arms(responder, sequence),
+            Some(Operation::Confirm) => self.confirm(responder, sequence),
             Some(Operation::Call | Operation::Hello | Operation::Post) | None => responder.respond(
                 sequence,
                 Status::UnknownOperation,
@@ -197,17 +198,32 @@ impl Operations {
         {
             return self.refuse_message(responder, sequence, &target, payload_at, declined.why);
         }
+        if let Some(relay) = &target.relay {
+            return self.send_relayed(responder, sequence, flags, &target, relay, (patience, payload_at));
+        }
         let began = self.tap_begins();
-        let status = self.deliver(responder, &target, patience, payload_at);
+        let status = self.deliver(responder, &target, patience, payload_at, None);
         failpoint!("inbox.delivered", [server], always);
-        let bytes = responder.body().len() - payload_at;
-        let to = (key, Some(&target.peer.name));
-        self.log_message(to, &responder.body()[payload_at..], status, began);
+        self.was_sent(responder, &target, payload_at, status, began);
+        responder.respond(sequence, status, &[])
+    }
+
+    /// It is known what became of a message.
+    #[inline(always)]
+    pub(super) fn was_sent(
+        &mut self,
+        responder: &Responder,
+        target: &Member,
+        payload_at: usize,
+        status: Status,
+        began: Option<Instant>,
+    ) {
+        let payload = &responder.body()[payload_at..];
+        self.log_message((target.peer.key, Some(&target.peer.name)), payload, status, began);
         if status == Status::Ok {
             self.unreported.messages += 1;
-            self.unreported.bytes_in += bytes as u64;
+            self.unreported.bytes_in += payload.len() as u64;
         }
-        responder.respond(sequence, status, &[])
     }
 
     #[cold]
@@ -219,7 +235,7 @@ impl Operations {
     /// A rule does not allow a message.
     #[cold]
     #[inline(never)]
-    fn refuse_message(
+    pub(super) fn refuse_message(
         &self,
         responder: &mut Responder,
         sequence: u32,
@@ -238,20 +254,21 @@ impl Operations {
     }
 
     /// Tries at once. If that fails and the sender is ready to wait, waits for room in the inbox.
-    fn deliver(
+    pub(super) fn deliver(
         &self,
         responder: &mut Responder,
         target: &Member,
         patience: Option<Duration>,
         payload_at: usize,
+        handed: Option<Handed>,
     ) -> Status {
-        let delivery = Delivery { from: &self.member, payload: &responder.body()[payload_at..] };
+        let delivery = Delivery { from: &self.member, payload: &responder.body()[payload_at..], handed };
         match target.inbox.deliver(&delivery, None) {
             Status::InboxFull if patience.is_some() => {}
             status => return status,
         }
         responder.before_wait();
-        let delivery = Delivery { from: &self.member, payload: &responder.body()[payload_at..] };
+        let delivery = Delivery { from: &self.member, payload: &responder.body()[payload_at..], handed };
         let deadline = patience.and_then(|patience| now().checked_add(patience));
         target.inbox.deliver(&delivery, deadline)
     }

@@ -12,6 +12,7 @@
 mod figures;
 mod links;
 mod memory;
+mod relays;
 mod topics;
 
 use std::fmt::Debug;
@@ -31,7 +32,7 @@ use crate::connect::{
 };
 use crate::link::{DRAIN, SLICE};
 use crate::registry::{ClientInfo, ClientState, Counters};
-use crate::ring::layout::{data_header, padding_header};
+use crate::ring::layout::{data_header, gap_header, padding_header};
 use crate::ring::{Consumer, Producer, SPACE_SLICE, SPARE_HINTS, WaitStrategy};
 use crate::server::{
     AT_ONE_CLIENT, AT_ONE_PUBLISHER, GREETING_TIME, MOST_ASKS, MOST_GREETING, OBSERVING_TIME,
@@ -40,13 +41,13 @@ use crate::server::{
 use crate::shm::Segment;
 use crate::wire::{
     BlockHeader, CloseReason, HELLO_TIME, Histogram, KEY, Key, MESSAGE, MESSAGE_OVERHEAD, Name, Operation,
-    PROTOCOL_VERSION, Status, Topic, WAITS,
+    PROTOCOL_VERSION, RELAYED, Status, Topic, WAITS,
 };
 
 const TEXT: &str = include_str!("../../docs/PROTOCOL.md");
 
 /// The headings of all tables. Those at the end contain prose, which this test cannot compare.
-const TABLES: [&str; 44] = [
+const TABLES: [&str; 45] = [
     "Versions",
     "Key",
     "Datagram header",
@@ -63,6 +64,7 @@ const TABLES: [&str; 44] = [
     "Operations",
     "SEND",
     "Message",
+    "Relays",
     "Statuses",
     "CONNECT",
     "Introduction",
@@ -94,7 +96,7 @@ const TABLES: [&str; 44] = [
 ];
 
 /// The names of all examples.
-const EXAMPLES: [&str; 23] = [
+const EXAMPLES: [&str; 24] = [
     "call",
     "channel",
     "connect",
@@ -113,6 +115,7 @@ const EXAMPLES: [&str; 23] = [
     "records",
     "refused",
     "register",
+    "relay",
     "report",
     "send",
     "subscribe",
@@ -426,6 +429,7 @@ fn requests_and_refusals() {
         ("CONTROL", Ask::Control("reload".into())),
         ("FIGURES", Ask::Figures { section: Section::Clients, from: 0 }),
         ("TAP", Ask::Tap { proof, waits: topics::subscribe().waits, most: 512 }),
+        ("RELAY", Ask::RegisterRelay(name())),
     ];
     let code = |ask: &Ask| u16::from_le_bytes([ask.encode()[12], ask.encode()[13]]);
     let known: Vec<_> = asks.iter().map(|(name, ask)| (usize::from(code(ask)), *name)).collect();
@@ -471,7 +475,8 @@ fn blocks() {
     let values: [(&str, &[u8]); 3] =
         [("code", &[0x34, 0x12]), ("flags", &[0x78, 0x56]), ("sequence", &[0xf0, 0xde, 0xbc, 0x9a])];
     compare("Block header", &bytes, &[], &values);
-    assert_eq!(number(&table("Block header")[0][5], &[]), usize::from(MESSAGE));
+    let codes = format!("{MESSAGE:#x}; {RELAYED:#x} with a [ticket](#relays)");
+    assert_eq!(table("Block header")[0][5], codes);
     compare_codes("Operations", Operation::from_code);
     let operations = table("Operations");
     assert_eq!((in_brackets(&operations[2][3]), in_brackets(&operations[3][2])), (KEY, size_of::<u32>()));

@@ -12,7 +12,7 @@
 use super::reader::{Reader, Start, Taken};
 use super::shape::{DATA, FIRST, INTENT, LAST, NEW, Shape};
 use crate::ring::Kick;
-use crate::ring::layout::{HEADER, data_header, record_size};
+use crate::ring::layout::{HEADER, LINE, data_header, gap_header, record_size};
 use crate::shm::View;
 use crate::shm::backend::Ordering;
 use crate::wire::Policy;
@@ -55,9 +55,14 @@ pub(super) fn carry((from, former): &(View, Shape), to: &View, shape: &Shape) ->
     // Less than a ring, so there is neither padding nor anything to be cleared.
     loop {
         carried.put(to, shape);
-        if carried.next(carried.sequence).is_none() {
-            break;
+        let Some(next) = carried.next().map(|(_, sequence)| sequence) else { break };
+        if next > carried.sequence {
+            carried.put_gap(to, shape, next);
         }
+    }
+    let next = carried.rest.next_sequence();
+    if next > carried.sequence {
+        carried.put_gap(to, shape, next);
     }
     let ring = to.ring(0, DATA, shape.ring_size());
     ring.word64::<FIRST>().store(sequence.wrapping_add(1), Ordering::Relaxed);
@@ -67,11 +72,17 @@ pub(super) fn carry((from, former): &(View, Shape), to: &View, shape: &Shape) ->
 }
 
 impl Carried {
-    /// The next sample of the former segment, if there is one, which has this sequence.
-    pub(super) fn next(&mut self, sequence: u64) -> Option<&[u8]> {
+    /// The next sample of the former segment, if there is one, and its sequence.
+    pub(super) fn next(&mut self) -> Option<(&[u8], u64)> {
         let taken = self.rest.try_take(&mut self.buffer).ok()??;
-        debug_assert_eq!((taken.sequence, taken.missed), (sequence, 0));
-        Some(&self.buffer)
+        Some((&self.buffer, taken.sequence))
+    }
+
+    fn put_gap(&mut self, to: &View, shape: &Shape, sequence: u64) {
+        let (ring, start) = (to.ring(0, DATA, shape.ring_size()), self.position);
+        ring.copy_in(start, HEADER, &sequence.to_le_bytes());
+        ring.header(start).store(gap_header(start), Ordering::Relaxed);
+        (self.position, self.sequence) = (start + LINE as u64, sequence);
     }
 
     fn put(&mut self, to: &View, shape: &Shape) {

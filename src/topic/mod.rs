@@ -30,6 +30,12 @@
 //! believed only if the intent does not pass that position. The sequence of an older or newer pass cannot
 //! slip in: before the writer stores it, it has raised the intent beyond the old position.
 //!
+//! **Gaps.** A publisher may skip numbers, because it publishes on behalf of one whose samples did not all
+//! come. It says so by a record of its own kind, of one line, with the number of the next sample. A reader
+//! believes that as it believes a payload: it copies, and then checks the intent. It counts the numbers as
+//! missed. The number is ahead of the reader's, or a rule is broken. No entry of the table is of such a
+//! record, so what is said of entries stays.
+//!
 //! **Sleeping.** Each subscription has a page that it shares with the publisher. A reader that is about to
 //! sleep says so there, makes a SeqCst fence, and looks once more; a writer with such readers makes a SeqCst
 //! fence behind each sample and looks at their words, as in [`crate::ring`]. `audience` says how a writer
@@ -62,5 +68,7 @@ pub(crate) use grant::Grant;
 pub(crate) use in_place::{InPlace, Overwritten};
 pub(crate) use page::{MOST_LINE, State};
 pub(crate) use reader::{Fault, Reader, Start, Taken};
-pub(crate) use shape::{Shape, create_page, create_topic, open_page, open_topic, publish_on, read_only};
+pub(crate) use shape::{
+    MOST_SEQUENCE, Shape, create_page, create_topic, open_page, open_topic, publish_on, read_only,
+};
 pub(crate) use writer::{Ended, Unsent, Writer};

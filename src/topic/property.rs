@@ -1,8 +1,10 @@
 //! A topic against a plain log: whatever is published, read and joined in any order, each reader gets what
 //! the log says, and counts what it does not get.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -16,6 +18,8 @@ use crate::wire::{Key, Name, Peer, Policy};
 #[derive(Debug, Clone)]
 enum Act {
     Send(usize),
+    /// Skip so many numbers.
+    Skip(u64),
     /// In place: how much room is asked for, how much is written, and whether it is published.
     Grant(usize, usize, bool),
     /// A reader joins.
@@ -38,6 +42,7 @@ fn act() -> impl Strategy<Value = Act> {
     ];
     prop_oneof![
         8 => prop_oneof![0..130_usize, 0..=MOST].prop_map(Act::Send),
+        1 => prop_oneof![0..5_u64, 0..1_u64 << 40].prop_map(Act::Skip),
         2 => (0..=MOST, 0..=MOST, any::<bool>()).prop_map(|(len, written, commit)| Act::Grant(len, written, commit)),
         2 => (0..3_u8, start).prop_map(|(policy, start)| Act::Join(policy, start)),
         5 => (any::<usize>(), 0..40_usize, any::<bool>()).prop_map(|(who, most, view)| Act::Take(who, most, view)),
@@ -64,13 +69,18 @@ struct Stage {
     view: View,
     audience: Audience,
     writer: Writer,
-    log: Vec<Vec<u8>>,
-    /// The log's length before the segment's first sample, and before the first that was published in it.
+    log: Log,
+    /// The number that the next sample has, and the numbers that it had before the segment's first sample,
+    /// and before the first that was published in it.
+    published: u64,
     began: u64,
     new: u64,
     readers: Vec<Expecting>,
     next_id: u64,
 }
+
+/// All samples, by their sequence.
+type Log = BTreeMap<u64, Vec<u8>>;
 
 fn payload(sequence: u64, len: usize) -> Vec<u8> {
     (0..len).map(|at| (sequence as usize * 31 + at) as u8).collect()
@@ -83,15 +93,15 @@ fn memory(shape: Shape) -> View {
 impl Stage {
     fn new() -> Stage {
         let shape = Shape::new(4096).unwrap();
-        let (view, audience) =
-            (memory(shape), Audience::new(Some(std::time::Duration::from_secs(3600))).unwrap());
+        let (view, audience) = (memory(shape), Audience::new(Some(Duration::from_secs(3600))).unwrap());
         let writer = Writer::new(view.clone(), shape, 0, audience.clone(), WaitStrategy::Park);
         Stage {
             shape,
             view,
             audience,
             writer,
-            log: Vec::new(),
+            log: Log::new(),
+            published: 0,
             began: 0,
             new: 0,
             readers: Vec::new(),
@@ -99,21 +109,38 @@ impl Stage {
         }
     }
 
-    fn published(&self) -> u64 {
-        self.log.len() as u64
+    fn is_published(&mut self, sample: Vec<u8>) {
+        self.log.insert(self.published, sample);
+        self.published += 1;
     }
 
     fn act(&mut self, act: Act) {
         match act {
             Act::Send(len) => {
-                let sample = payload(self.published(), len);
+                let sample = payload(self.published, len);
                 match self.writer.try_send(&sample) {
-                    Ok(()) => self.log.push(sample),
-                    Err(unsent) => self.check_full(unsent),
+                    Ok(()) => self.is_published(sample),
+                    Err(unsent) => self.check_full(unsent, Unsent::Full),
+                }
+            }
+            // In one step or in two, and not again before a sample, so that it takes two lines at most.
+            Act::Skip(numbers)
+                if self
+                    .log
+                    .range(self.new..)
+                    .next_back()
+                    .is_some_and(|last| last.0 + 1 == self.published) =>
+            {
+                let before = self.published;
+                for skipped in [numbers / 2, numbers] {
+                    match self.writer.skip_to(before + skipped, Duration::ZERO.into()) {
+                        Ok(()) => self.published = before + skipped,
+                        Err(unsent) => self.check_full(unsent, Unsent::TimedOut),
+                    }
                 }
             }
             Act::Grant(len, written, commit) => {
-                let sample = payload(self.published(), written.min(len));
+                let sample = payload(self.published, written.min(len));
                 // It would wait for reliable readers.
                 if self.readers.iter().any(|one| one.policy == Policy::Reliable && one.until.is_none()) {
                     return;
@@ -122,7 +149,7 @@ impl Stage {
                 grant.write_all(&sample).unwrap();
                 if commit {
                     grant.commit();
-                    self.log.push(sample);
+                    self.is_published(sample);
                 }
             }
             Act::Join(policy, start) => self.join(policy, start),
@@ -140,24 +167,24 @@ impl Stage {
                 self.view = memory(self.shape);
                 self.audience.succeed(self.view.clone(), self.shape);
                 // It goes on with the next sample.
-                let sample = payload(self.published(), 9);
+                let (sample, until) = (payload(self.published, 9), self.published);
                 self.writer.try_send(&sample).unwrap();
-                let until = self.published();
+                self.is_published(sample);
                 for one in &mut self.readers {
                     one.until.get_or_insert(until);
                 }
                 self.began = self.view.word64(FIRST).load(Ordering::Relaxed) - 1;
-                (self.new, self.log) = (until, [std::mem::take(&mut self.log), vec![sample]].concat());
+                self.new = until;
             }
-            Act::Take(..) | Act::Leave(_) => {}
+            Act::Skip(_) | Act::Take(..) | Act::Leave(_) => {}
         }
     }
 
     /// Only a reliable reader that has something to read holds the writer up.
-    fn check_full(&self, unsent: Unsent) {
-        assert_eq!(unsent, Unsent::Full);
+    fn check_full(&self, unsent: Unsent, expected: Unsent) {
+        assert_eq!(unsent, expected);
         let holds_up = |one: &Expecting| {
-            one.policy == Policy::Reliable && one.until.is_none() && one.next < self.published()
+            one.policy == Policy::Reliable && one.until.is_none() && one.next < self.published
         };
         assert!(self.readers.iter().any(holds_up));
     }
@@ -185,16 +212,27 @@ impl Stage {
             Start::New => self.new,
             Start::Now | Start::Last(_) => reader.next_sequence().max(self.began),
         };
-        let published = self.published();
+        let published = self.published;
+        let samples = |from: u64| self.log.range(from..).count() as u64;
         match start {
-            Start::Now => assert!(next == published),
+            // Before the first sample it begins at the beginning.
+            Start::Now => assert!(next == published || samples(self.began) == 0),
             Start::Last(most) => {
-                assert!(published - next <= most);
+                assert!(samples(next) <= most);
                 // Of the shortest samples, three quarters of the ring are there in any case, less a part.
-                let lens: usize =
-                    self.log[next as usize..].iter().map(|sample| (sample.len() + 8).div_ceil(64) * 64).sum();
+                // What is skipped takes two lines.
+                let mut before = next;
+                let lens: usize = self
+                    .log
+                    .range(next..)
+                    .map(|(&sequence, sample)| {
+                        let gap = if sequence > before { 128 } else { 0 };
+                        before = sequence + 1;
+                        (sample.len() + 8).div_ceil(64) * 64 + gap
+                    })
+                    .sum();
                 assert!(
-                    published - next == most.min(published - self.began) || lens >= 1024,
+                    samples(next) == most.min(samples(self.began)) || lens >= 1024,
                     "{next} {published} {most}"
                 );
             }
@@ -206,8 +244,8 @@ impl Stage {
 
 impl Expecting {
     /// Takes a sample, if there is one, and compares it with the log.
-    fn take(&mut self, log: &[Vec<u8>], in_place: bool) -> bool {
-        let published = self.until.unwrap_or(log.len() as u64);
+    fn take(&mut self, log: &Log, in_place: bool) -> bool {
+        let until = self.until.unwrap_or(u64::MAX);
         let mut sample = Vec::new();
         let taken = if in_place {
             self.reader.try_view().unwrap().map(|view| {
@@ -220,17 +258,18 @@ impl Expecting {
             self.reader.try_take(&mut sample).unwrap()
         };
         let Some(Taken { sequence, missed }) = taken else {
-            assert_eq!(self.next, published, "nothing is left out");
+            assert_eq!(log.range(self.next..until).count(), 0, "nothing is left out");
             assert_eq!(self.reader.ended().is_some(), self.until.is_some());
             return false;
         };
         assert_eq!(sequence, self.next + missed, "every gap is counted");
-        assert_eq!(sample, log[sequence as usize]);
+        assert_eq!(sample, log[&sequence]);
         if self.policy == Policy::Latest {
-            assert_eq!(sequence, published - 1);
+            assert_eq!(log.range(..until).next_back().map(|(last, _)| *last), Some(sequence));
         }
-        if self.policy == Policy::Reliable && missed > 0 {
-            assert!(sequence <= self.owed_from, "what is owed is not missed");
+        if self.policy == Policy::Reliable {
+            let owed = self.next.max(self.owed_from).min(sequence);
+            assert_eq!(log.range(owed..sequence).count(), 0, "what is owed is not missed");
         }
         self.next = sequence + 1;
         true

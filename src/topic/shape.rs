@@ -24,6 +24,10 @@ const ENTRY: usize = 128;
 /// In the models there is less memory, because they make it anew for each order of events.
 pub(super) const DATA: usize = if cfg!(loom) { TABLE + 8 * ENTRY } else { 4096 };
 
+/// The numbers of samples are below this. Nobody lives to count so far, so a publisher that begins anywhere
+/// below never comes to the end.
+pub(crate) const MOST_SEQUENCE: u64 = 1 << 62;
+
 /// The parts into which the table divides a ring.
 const PARTS: u64 = 16;
 

@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+mod gaps;
 #[cfg(not(loom))] // Modelled memory has no addresses.
 mod in_place;
 

@@ -10,7 +10,9 @@ use super::patience::Kept;
 use super::shape::{DATA, FIRST, INTENT, LAST, Shape};
 use super::tally::Tally;
 use crate::channel::NewestFigures;
-use crate::ring::layout::{EMPTY, HEADER, LINE, ONE_LINE, data_header, padding_header, record_size};
+use crate::ring::layout::{
+    EMPTY, HEADER, LINE, ONE_LINE, data_header, gap_header, padding_header, record_size,
+};
 use crate::ring::{CloseReason, Deadline, WaitStrategy, Waiting};
 use crate::shm::backend::{Arc, Ordering, fence};
 use crate::shm::{RingView, View, Word32};
@@ -168,6 +170,32 @@ impl Writer {
         self.heed_changes()?;
         let start = self.place(len, Some(deadline))?;
         Ok(Grant::new(self, start, len))
+    }
+
+    /// The next sample has this number, if that is ahead. Blocks as [`send`](Self::send).
+    pub(crate) fn skip_to(&mut self, sequence: u64, deadline: Deadline) -> Result<(), Unsent> {
+        self.heed_changes()?;
+        if sequence > self.sequence {
+            // One line, which always fits before the end of the ring.
+            self.place(size_of::<u64>(), Some(deadline))?;
+            self.commit_gap(sequence);
+            self.tell();
+        }
+        Ok(())
+    }
+
+    /// Makes a record visible that says which number the next sample has.
+    fn commit_gap(&mut self, sequence: u64) {
+        let (start, end) = (self.position, self.position + LINE as u64);
+        self.ring.copy_in(start, HEADER, &sequence.to_le_bytes());
+        self.ring.header(end).store(EMPTY, Ordering::Relaxed);
+        self.ring.header(start).store(gap_header(start), Ordering::Release);
+        self.tally_up();
+        (self.position, self.sequence) = (end, sequence);
+        if let Some(tally) = &mut self.tally {
+            tally.leap(self.sequence, self.position);
+        }
+        self.audience.set_tail(end);
     }
 
     /// A sample of one line, which the intent covers with the header behind it. A line always fits before the
@@ -393,12 +421,17 @@ impl Writer {
         let next = self.sequence;
         (self.position, self.noted, self.sequence) = (carried.position, carried.noted, carried.sequence);
         self.intent = intent(&self.shape);
-        while let Some(sample) = carried.next(self.sequence) {
-            // It is one at most, so it has room before the end of the ring.
+        // It is one at most, and what it has skipped, so it has room before the end of the ring.
+        while let Some((sample, sequence)) = carried.next() {
+            if sequence > self.sequence {
+                self.commit_gap(sequence);
+            }
             self.ring.copy_in(self.position, HEADER, sample);
             self.commit_at(self.position, sample.len());
         }
-        debug_assert_eq!(self.sequence, next, "all was carried, or had come");
+        if next > self.sequence {
+            self.commit_gap(next);
+        }
     }
 
     pub(super) fn capacity(&self) -> u64 {

@@ -35,7 +35,7 @@ use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 /// The version of the protocol on the connect channel and on the rings.
-pub(crate) const PROTOCOL_VERSION: u32 = 6;
+pub(crate) const PROTOCOL_VERSION: u32 = 7;
 
 /// Bytes of a block header.
 pub(crate) const BLOCK_HEADER: usize = 8;
@@ -54,23 +54,35 @@ const _: () = assert!(SEND_OVERHEAD <= MESSAGE_OVERHEAD);
 /// Flag of a send request: the server waits for room in the inbox, up to the time-out in the body.
 pub(crate) const WAITS: u16 = 1;
 
+/// Flag of a send request that waits: its sender awaits the answer no longer than that time-out either.
+pub(crate) const ENDS: u16 = 2;
+
 /// Flag of a caller's hello on a link, and of the callee's acceptance: that side may wait in an event loop.
 pub(crate) const MAY_ARM: u16 = 1;
 
 /// How long each side of a link has to take it, and then to say hello.
 pub(crate) const HELLO_TIME: Duration = Duration::from_secs(5);
 
-/// The longest text with which a link is refused, in bytes.
+/// The longest text with which a link or a message is refused, in bytes.
 pub(crate) const LONGEST_REFUSAL: usize = 1024;
 
 /// The operation of a block in an inbox.
 pub(crate) const MESSAGE: u16 = 0x100;
 
+/// The operation of a block in a relay's inbox, whose sender has no answer yet.
+pub(crate) const RELAYED: u16 = 0x101;
+
+/// Bytes in such a block for the ticket, and for how long the sender waits.
+pub(crate) const TICKET: usize = 16;
+
+/// How long the answer of a relay is awaited, if the sender does not say how long.
+pub(crate) const CONFIRM_TIME: Duration = Duration::from_secs(5);
+
 /// The first bytes of every block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct BlockHeader {
-    /// A request's [`Operation`], a response's [`Status`], or [`MESSAGE`].
+    /// A request's [`Operation`], a response's [`Status`], [`MESSAGE`] or [`RELAYED`].
     pub(crate) code: U16,
     pub(crate) flags: U16,
     pub(crate) sequence: U32,
@@ -121,6 +133,8 @@ pub(crate) enum Operation {
     Post = 9,
     /// From now on the client may wait for its responses in an event loop.
     Arms = 10,
+    /// What became of a message that a relay has.
+    Confirm = 11,
 }
 
 impl Operation {
@@ -137,6 +151,7 @@ impl Operation {
             8 => Operation::Hello,
             9 => Operation::Post,
             10 => Operation::Arms,
+            11 => Operation::Confirm,
             _ => return None,
         })
     }
@@ -178,6 +193,8 @@ pub(crate) enum Status {
     Busy = 14,
     /// A rule of the server's access does not allow it; the body says which.
     NotAllowed = 15,
+    /// A relay has the message, and what became of it is not known.
+    Unconfirmed = 16,
 }
 
 impl Status {
@@ -200,6 +217,7 @@ impl Status {
             13 => Status::Refused,
             14 => Status::Busy,
             15 => Status::NotAllowed,
+            16 => Status::Unconfirmed,
             _ => return None,
         })
     }
@@ -235,9 +253,9 @@ mod tests {
     #[test]
     fn known_codes_decode_and_all_others_are_refused() {
         for code in 0..=u16::MAX {
-            let known = (1..=10).contains(&code).then_some(code);
+            let known = (1..=11).contains(&code).then_some(code);
             assert_eq!(Operation::from_code(code).map(|operation| operation as u16), known);
-            let known = (code <= 15).then_some(code);
+            let known = (code <= 16).then_some(code);
             assert_eq!(Status::from_code(code).map(|status| status as u16), known);
         }
     }

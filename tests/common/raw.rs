@@ -19,7 +19,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 pub const REGISTER: u16 = 1;
 pub const LIST: u16 = 2;
 pub const SERVER: u16 = 3;

@@ -38,7 +38,7 @@ async fn echo(request: OwnedRequest) -> Result<Vec<u8>, ServiceError> {
 }
 
 /// Both ends of a link.
-async fn linked(alice: &mut Async<Client>, bob: &mut Async<Client>) -> (Async<Link>, Async<Responder>) {
+pub async fn linked(alice: &mut Async<Client>, bob: &mut Async<Client>) -> (Async<Link>, Async<Responder>) {
     let name = *bob.get_ref().name();
     let mut listener = bob.listen().await.unwrap();
     let (link, responder) = join!(alice.connect(name.as_str()), async {

@@ -11,6 +11,7 @@ mod cancel;
 mod links;
 mod many;
 mod messages;
+mod pipelined;
 mod select;
 mod topics;
 mod types;

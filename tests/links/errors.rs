@@ -58,6 +58,30 @@ fn a_refusal_comes_with_its_text() {
     refusing.end("a refusal");
 }
 
+/// One that would have carried the calls on is refused, and refuses as it was.
+#[test]
+fn a_refusal_is_passed_on() {
+    let bus = Bus::start();
+    let [mut alice, mut bob] = ["alice", "bob"].map(|name| bus.client(name));
+    let mut listener = bob.listen().unwrap();
+    for (why, expected) in [
+        (ConnectError::NotFound, "NotFound"),
+        (ConnectError::NotServing, "NotServing"),
+        (ConnectError::Busy("of late".into()), "Busy"),
+        (ConnectError::NotAllowed("a rule".into()), "NotAllowed(\"a rule\")"),
+        (ConnectError::Refused("not today".into()), "Refused(\"not today\")"),
+        (ConnectError::Quota("too many".into()), "Refused(\"the server refused: too many\")"),
+    ] {
+        let refusing = begin(move || {
+            listener.accept().unwrap().refuse_as(&why);
+            listener
+        });
+        let told = format!("{:?}", error(&mut alice, "bob"));
+        assert!(told.starts_with(expected), "{told}, not {expected}");
+        listener = refusing.end("a refusal");
+    }
+}
+
 #[test]
 fn nobody_who_accepts_is_a_matter_of_time() {
     let bus = Bus::start();

@@ -107,7 +107,8 @@ fn act(text: &str) -> Result<Act, String> {
         "send" => Act::Send,
         "publish" => Act::Publish,
         "subscribe" => Act::Subscribe,
-        _ => return Err("use register, serve, call, send, publish or subscribe".to_owned()),
+        "relay" => Act::Relay,
+        _ => return Err("use register, serve, call, send, publish, subscribe or relay".to_owned()),
     })
 }
 

@@ -307,7 +307,8 @@ pub(super) mod tests {
         let (host, memory) = channel::create_for_server(&geometry, WaitStrategy::Park).unwrap();
         let guest = channel::open_for_client(&memory, WaitStrategy::Park).unwrap();
         let (here, server) = UnixStream::pair().unwrap();
-        let place = Place { path: "nowhere".into(), wait: WaitStrategy::Park, timeout: Duration::ZERO };
+        let place =
+            Place { path: "nowhere".into(), wait: WaitStrategy::Park, timeout: Duration::ZERO, relay: false };
         let (links, proof) = (Links::new(place), Proof::without_secret(Key::from_u128(1)));
         let (lifeline, name) = (Connection::of(here.into()).unwrap(), Name::new("bob").unwrap());
         let session = Session::begin(&guest, lifeline, proof, name, Arc::clone(&links)).unwrap();

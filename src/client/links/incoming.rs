@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustix::thread::Pid;
 
 use super::end::LinkEnd;
+use super::error::ConnectError;
 use super::pipes::LinkPipe;
 use super::responder::Responder;
 use super::serving_error::AcceptError;
@@ -137,11 +138,45 @@ impl Incoming {
 
     /// Refuses the link: the caller gets this text, at most 1,024 bytes of it, as
     /// [`ConnectError::Refused`](crate::ConnectError::Refused). Does not block.
-    pub fn refuse(mut self, why: impl AsRef<str>) {
-        let text = why.as_ref();
+    pub fn refuse(self, why: impl AsRef<str>) {
+        self.refuse_with(Status::Refused, why.as_ref());
+    }
+
+    /// Refuses the link as one further on was refused, to which this client would have carried the calls on:
+    /// the caller gets [`NotFound`](ConnectError::NotFound), [`NotServing`](ConnectError::NotServing),
+    /// [`Busy`](ConnectError::Busy) and [`NotAllowed`](ConnectError::NotAllowed) as if its own server had
+    /// said so, and any other error as [`Refused`](ConnectError::Refused) with its text. Does not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::ConnectError;
+    ///
+    /// # let (_bus, mut alice, mut bob) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/two.rs"));
+    /// let mut listener = bob.listen()?;
+    /// let refuses = std::thread::spawn(move || -> Result<(), ringpost::AcceptError> {
+    ///     listener.accept()?.refuse_as(&ConnectError::NotServing);
+    ///     Ok(())
+    /// });
+    /// assert!(matches!(alice.connect("bob"), Err(ConnectError::NotServing)));
+    /// refuses.join().unwrap()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn refuse_as(mut self, why: &ConnectError) {
+        match why {
+            ConnectError::NotFound => _ = self.say(Status::NotFound, &[]),
+            ConnectError::NotServing => _ = self.say(Status::Gone, &[]),
+            ConnectError::Busy(_) => _ = self.say(Status::Busy, &[]),
+            ConnectError::NotAllowed(text) => self.refuse_with(Status::NotAllowed, text),
+            ConnectError::Refused(text) => self.refuse_with(Status::Refused, text),
+            other => self.refuse_with(Status::Refused, &other.to_string()),
+        }
+    }
+
+    fn refuse_with(mut self, status: Status, text: &str) {
         let most = LONGEST_REFUSAL.min(self.responses.max_block() - BLOCK_HEADER);
         let cut = (0..=text.len().min(most)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-        self.say(Status::Refused, &text.as_bytes()[..cut]);
+        self.say(status, &text.as_bytes()[..cut]);
     }
 
     /// Looks for the first block of the caller. Does not block.

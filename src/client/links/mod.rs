@@ -34,7 +34,7 @@ pub(crate) use handshake::Greeting;
 #[cfg(any(feature = "tokio", feature = "async-io"))]
 pub(crate) use listener::Listening;
 #[cfg(any(feature = "tokio", feature = "async-io"))]
-pub(crate) use responder::Given;
+pub(crate) use responder::{Given, Next};
 
 pub(super) use end::{LinkEnd, OpenLink};
 #[cfg(fuzzing)]

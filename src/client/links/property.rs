@@ -29,8 +29,12 @@ use crate::wire::{CloseReason, Key, Name, Peer};
 fn link(ring_size: usize) -> (Link, Responder) {
     let geometry = Geometry::new(ring_size).unwrap();
     let segment = create_link(&geometry).unwrap();
-    let place =
-        Place { path: "nowhere".into(), wait: WaitStrategy::Park, timeout: std::time::Duration::ZERO };
+    let place = Place {
+        path: "nowhere".into(),
+        wait: WaitStrategy::Park,
+        timeout: std::time::Duration::ZERO,
+        relay: false,
+    };
     let links = Links::new(place);
     let peer = Peer { name: Name::new("peer").unwrap(), key: Key::from_u128(1), pid: 1, uid: 2, gid: 3 };
     let open = |side, role| {

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 #[cfg(any(feature = "tokio", feature = "async-io"))]
-pub(crate) use steps::Given;
+pub(crate) use steps::{Given, Next};
 
 use std::time::Instant;
 

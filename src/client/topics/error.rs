@@ -78,6 +78,9 @@ pub enum PublishError {
         /// How many may be.
         max: usize,
     },
+    /// The number cannot be that of a sample.
+    #[error("the numbers of samples are below 2^62, and {0} is not")]
+    Sequence(u64),
     /// The server could not be asked.
     #[error(transparent)]
     Server(RegisterError),

@@ -21,13 +21,15 @@ use crate::testing::failpoints::failpoint;
 use crate::topic::{Audience, Newcomer, open_page};
 use crate::wire::{CloseReason, Policy, Topic};
 
-/// The sequence of a publisher's first sample.
+/// The sequence of a publisher's first sample, if nothing else is said.
 pub(super) const FIRST: u64 = 1;
 
 pub(in crate::client) struct Publication {
     pub(super) topic: Topic,
     /// Tells this publisher from another of the same topic, also after its client has registered again.
     epoch: u64,
+    /// The sequence of its first sample.
+    pub(super) first: u64,
     /// 0 stands for the server's.
     ring_size: u64,
     /// How long the publisher waits for a reliable subscriber, if it does.
@@ -45,6 +47,7 @@ pub(in crate::client) struct Publication {
 /// What a publication is to be.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Terms {
+    pub(super) first: u64,
     pub(super) ring_size: u64,
     pub(super) stall: Option<Duration>,
     pub(super) users: Vec<u32>,
@@ -53,12 +56,13 @@ pub(super) struct Terms {
 
 impl Publication {
     pub(super) fn new(topic: Topic, terms: Terms) -> io::Result<Publication> {
-        let Terms { ring_size, stall, users, arms } = terms;
+        let Terms { first, ring_size, stall, users, arms } = terms;
         let mut epoch = [0; 8];
         random::fill(&mut epoch)?;
         Ok(Publication {
             topic,
             epoch: u64::from_ne_bytes(epoch),
+            first,
             ring_size,
             stall,
             users,
@@ -81,7 +85,7 @@ impl Publication {
     pub(super) fn as_asked(&self) -> Publish {
         Publish {
             epoch: self.epoch,
-            first: FIRST,
+            first: self.first,
             ring_size: self.ring_size,
             reliable: self.stall.is_some(),
             users: self.users.clone(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::error::PublishError;
 use super::publication::{FIRST, Publication, Terms};
-use super::publisher::Publisher;
+use super::publisher::{Publisher, check_sequence};
 use crate::client::Caller;
 use crate::client::asking::Unanswered;
 use crate::client::session::{deadline_in, explain};
@@ -28,6 +28,7 @@ use crate::wire::{CloseReason, Topic, TopicError};
 /// | [`reliable`](Self::reliable) | no: it waits for nobody |
 /// | [`wait`](Self::wait) | the client's own |
 /// | [`arms`](Self::arms) | no |
+/// | [`first_sequence`](Self::first_sequence) | 1 |
 ///
 /// # Examples
 ///
@@ -53,6 +54,7 @@ pub struct PublishOptions {
     reliable: Option<Duration>,
     wait: Option<WaitStrategy>,
     arms: bool,
+    first: Option<u64>,
 }
 
 impl PublishOptions {
@@ -93,6 +95,13 @@ impl PublishOptions {
         self
     }
 
+    /// The [sequence](crate::Sample::sequence) of the first sample: for one who publishes on behalf of
+    /// another, and keeps the numbers that are given there. See [`Publisher::skip_to`]. Below 2^62.
+    pub fn first_sequence(mut self, sequence: u64) -> Self {
+        self.first = Some(sequence);
+        self
+    }
+
     /// Publishes a topic, as [`Client::publish`](crate::Client::publish) does.
     ///
     /// # Errors
@@ -108,7 +117,10 @@ impl PublishOptions {
         if self.users.len() > MOST_USERS {
             return Err(PublishError::TooManyUsers { found: self.users.len(), max: MOST_USERS });
         }
+        let first = self.first.unwrap_or(FIRST);
+        check_sequence(first)?;
         let terms = Terms {
+            first,
             ring_size: shape.map_or(0, |shape| shape.ring_size() as u64),
             stall: self.reliable,
             users: self.users.clone(),
@@ -129,7 +141,7 @@ impl PublishOptions {
         let published = caller.ask_registered(deadline, |session| {
             links.topics.publish(session, &publication, deadline, |view, shape| {
                 let audience = publication.audience.clone();
-                let made = writer.insert(Writer::new(view, shape, FIRST, audience, strategy));
+                let made = writer.insert(Writer::new(view, shape, first, audience, strategy));
                 made.counted_in(links.topics.figures.clone());
             })
         });

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::{Arc, Weak};
 
 use super::error::PublishError;
-use super::publication::{FIRST, Publication};
+use super::publication::Publication;
 use super::publish_options::PublishOptions;
 use super::set::Topics;
 use crate::client::{Caller, Client, Closer, ReadinessError};
@@ -16,7 +16,7 @@ use crate::os::nest::Nest;
 use crate::os::pipe::{NewPipe, kick_pipe};
 use crate::ring::Deadline;
 use crate::shm::backend::{PipeReader, PipeWriter};
-use crate::topic::{Gone, Grant, State, Unsent, Writer};
+use crate::topic::{Gone, Grant, MOST_SEQUENCE, State, Unsent, Writer};
 use crate::wire::{CloseReason, Peer, Topic, TopicError};
 
 /// Publishes the samples of one topic: [`Client::publish`]. [`Publisher::options`] chooses another ring, who
@@ -172,6 +172,38 @@ impl Publisher {
         })?
     }
 
+    /// The next sample has this [sequence](crate::Sample::sequence): for one who publishes on behalf of
+    /// another, whose samples did not all come. Subscribers count the numbers between as
+    /// [missed](crate::Sample::missed). A number that is not ahead of the next one changes nothing.
+    ///
+    /// Blocks as [`send`](Self::send) does.
+    ///
+    /// # Errors
+    ///
+    /// See [`PublishError`]; [`Sequence`](PublishError::Sequence) from 2^62 on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringpost::Publisher;
+    ///
+    /// # let (_bus, mut alice, mut bob) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/two.rs"));
+    /// let mut prices = Publisher::options().first_sequence(7).publish(alice.caller(), "prices/AAPL")?;
+    /// let mut sub = bob.subscribe("prices/*")?;
+    /// prices.send(b"231.40")?;
+    /// prices.skip_to(10)?; // the samples 8 and 9 got lost on their way here
+    /// prices.send(b"231.45")?;
+    /// let sample = sub.recv()?;
+    /// assert_eq!((sample.sequence(), sample.missed()), (7, 0));
+    /// let sample = sub.recv()?;
+    /// assert_eq!((sample.sequence(), sample.missed()), (10, 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn skip_to(&mut self, sequence: u64) -> Result<(), PublishError> {
+        check_sequence(sequence)?;
+        self.writer.skip_to(sequence, Deadline::never()).map_err(|unsent| self.explain(unsent, 0))
+    }
+
     /// Room for one sample of up to `len` bytes, to be written in place: see [`SampleGrant`]. Blocks as
     /// [`send`](Self::send) does.
     ///
@@ -255,9 +287,10 @@ impl Publisher {
         self.shared.audience.take_evictions().into_iter().map(eviction).collect()
     }
 
-    /// How many samples were published: the sequence of the last one. Does not block.
+    /// The sequence of the last sample, or the one before the first: how many samples were published, unless
+    /// numbers were [skipped](Self::skip_to). Does not block.
     pub fn sequence(&self) -> u64 {
-        self.writer.next_sequence() - FIRST
+        self.writer.next_sequence().saturating_sub(1)
     }
 
     /// The most bytes that a sample may have: a quarter of the ring, a little less. Does not block.
@@ -318,6 +351,11 @@ impl Publisher {
 
 fn cannot_be_made(source: io::Error) -> ReadinessError {
     ReadinessError::System { action: "make an epoll instance", source }
+}
+
+/// Whether a sample can have this sequence.
+pub(super) fn check_sequence(sequence: u64) -> Result<(), PublishError> {
+    if sequence < MOST_SEQUENCE { Ok(()) } else { Err(PublishError::Sequence(sequence)) }
 }
 
 #[cold]

@@ -77,23 +77,29 @@ impl CheckedAccess {
 
     /// Whether a client may do something to a client with this name.
     pub(in crate::server) fn allows_name(&self, act: Act, object: &Name, who: &Who<'_>) -> bool {
-        self.allows(act, who, |rule| rule.objects.iter().any(|pattern| pattern.matches(object)))
+        self.decides_on_name(act, object, who).unwrap_or(true)
+    }
+
+    /// The same, or `None` if no rule is about it.
+    pub(super) fn decides_on_name(&self, act: Act, object: &Name, who: &Who<'_>) -> Option<bool> {
+        self.decides(act, who, |rule| rule.objects.iter().any(|pattern| pattern.matches(object)))
     }
 
     /// Whether a client may do something to this topic.
     pub(in crate::server) fn allows_topic(&self, act: Act, topic: &Topic, who: &Who<'_>) -> bool {
-        self.allows(act, who, |rule| rule.topics.iter().any(|pattern| pattern.matches(topic)))
+        self.decides(act, who, |rule| rule.topics.iter().any(|pattern| pattern.matches(topic)))
+            .unwrap_or(true)
     }
 
-    fn allows(&self, act: Act, who: &Who<'_>, is_about: impl Fn(&CheckedRule) -> bool) -> bool {
-        let mut is_closed = false;
+    fn decides(&self, act: Act, who: &Who<'_>, is_about: impl Fn(&CheckedRule) -> bool) -> Option<bool> {
+        let mut decision = None;
         for rule in self.rules.iter().filter(|rule| rule.acts & act.bit() != 0 && is_about(rule)) {
             if rule.names(who) {
-                return true;
+                return Some(true);
             }
-            is_closed = true;
+            decision = Some(false);
         }
-        !is_closed
+        decision
     }
 
     /// Whether there can be a topic that matches this pattern and is open to the client. It may say so

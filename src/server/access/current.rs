@@ -75,6 +75,31 @@ impl Shared {
         }
     }
 
+    /// Checks whether a client may be a relay under this name, or register under it without being one.
+    /// Without a rule only the server's own user and root may be relays. Names with `@` are for relays,
+    /// because each stands for a client elsewhere.
+    pub(in crate::server) fn check_relay(
+        &self,
+        is_relay: bool,
+        name: &Name,
+        who: &Who<'_>,
+    ) -> Result<(), Declined> {
+        if !is_relay {
+            return match name.contains('@') {
+                true => Err(declined(Refusal::AgainstRules, FOR_RELAYS)),
+                false => Ok(()),
+            };
+        }
+        let decided =
+            self.access.on(Act::Relay).and_then(|access| access.decides_on_name(Act::Relay, name, who));
+        match decided {
+            Some(true) => Ok(()),
+            Some(false) => Err(against_rules(Act::Relay, name, who)),
+            None if is_own(who.uid) => Ok(()),
+            None => Err(declined(Refusal::AgainstRules, NO_RULE_FOR_RELAYS)),
+        }
+    }
+
     /// Checks whether a client may publish a topic.
     pub(in crate::server) fn check_publish(&self, topic: &Topic, who: &Who<'_>) -> Result<(), Declined> {
         match self.access.on(Act::Publish) {
@@ -126,13 +151,16 @@ impl Shared {
 
 /// Whether a client would be let in now.
 fn lets_in(access: &CheckedAccess, who: &Who<'_>) -> bool {
-    let own = rustix::process::geteuid().as_raw();
     let in_group = |gid| access.groups.iter().any(|group| same_group(*group, gid));
-    same_user(who.uid, own)
-        || is_root(who.uid)
+    is_own(who.uid)
         || access.users.iter().any(|user| same_user(*user, who.uid))
         || in_group(who.gid)
         || who.groups.iter().any(|gid| in_group(*gid))
+}
+
+/// Whether a user is the server's own, or root.
+fn is_own(uid: u32) -> bool {
+    same_user(uid, rustix::process::geteuid().as_raw()) || is_root(uid)
 }
 
 /// The socket's mode and group: open only as far as needed for those who are allowed. Whoever connects is
@@ -144,6 +172,11 @@ pub(in crate::server) fn socket_access(access: &CheckedAccess) -> (u32, Option<u
         _ => (0o666, None),
     }
 }
+
+const FOR_RELAYS: &str = "a name with @ stands for a client of another computer, and only a relay can have it: choose a name without";
+
+const NO_RULE_FOR_RELAYS: &str = "only the server's own user and root may register relays, unless a rule names others (acts = [\"relay\"]): ask the \
+                                  server's owner for one";
 
 fn against_rules(act: Act, object: &str, who: &Who<'_>) -> Declined {
     let (name, uid) = (who.name.as_str(), who.uid);

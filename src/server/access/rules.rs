@@ -97,8 +97,12 @@ pub struct Rule {
 /// | `Send` | [`send`] | the receiver's name, also if its key is given | [`SendError`] |
 /// | `Publish` | [`publish`] | the topic | [`PublishError`] |
 /// | `Subscribe` | [`subscribe`] | each topic that matches the pattern | [`SubscribeError`] |
+/// | `Relay` | [`register`](crate::ClientBuilder::relay) as a relay | the name asked for | [`RegisterError`] |
 ///
 /// The operation fails with the variant `NotAllowed` of its error.
+///
+/// `Relay` is closed without a rule, too: where no rule is about a name, only the server's own user and root
+/// may be a relay under it. A relay also needs what rules for `Register` ask.
 ///
 /// A subscription whose pattern is closed in part gets the topics that are open, and does not hear of the
 /// others. It is refused only if all of them are certainly closed. Calls of the server's own service are not
@@ -131,6 +135,8 @@ pub enum Act {
     Publish,
     /// To subscribe to a topic.
     Subscribe,
+    /// To be a relay: [`ClientBuilder::relay`](crate::ClientBuilder::relay).
+    Relay,
 }
 
 impl Act {
@@ -154,6 +160,7 @@ impl Act {
             Act::Send => "send messages to",
             Act::Publish => "publish",
             Act::Subscribe => "subscribe to",
+            Act::Relay => "be a relay as",
         }
     }
 }

@@ -158,7 +158,8 @@ fn records() {
     let line = u128::from(position / 64 % (1 << 30));
     assert_eq!(fields(data_header(position, len)), [len as u128, kinds[0], line]);
     assert_eq!(fields(padding_header(position, 192)), [192 - 8, kinds[1], line]);
-    assert_eq!(kinds.len(), 2);
+    assert_eq!(fields(gap_header(position)), [8, kinds[2], line]);
+    assert_eq!(kinds.len(), 3);
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! What a reader does that was lapped or comes late: it finds a sample that is still there, and its sequence.
 
 use super::{ATTEMPTS, Fault, MOST_STUCK, Reader};
-use crate::ring::layout::{Header, LINE, Violation, check, record_size};
+use crate::ring::layout::{Header, LINE, Violation, check, gap_header, record_size};
 use crate::shm::backend::{Ordering, count_word, fence};
 use crate::testing::failpoints::fault;
-use crate::topic::shape::{LAST, NEW};
+use crate::topic::shape::{LAST, MOST_SEQUENCE, NEW};
 use crate::wire::Policy;
 
 impl Reader {
@@ -67,14 +67,10 @@ impl Reader {
             .then_some((position, sequence))
     }
 
-    /// Whether a sample beyond the position may have this sequence: no record is shorter than a line.
+    /// Whether a sample beyond the position may have this sequence. It may be far ahead, because publishers
+    /// may skip some.
     fn is_plausible(&self, position: u64, sequence: u64) -> bool {
-        let (Some(lines), Some(samples)) =
-            (position.checked_sub(self.position), sequence.checked_sub(self.sequence))
-        else {
-            return false;
-        };
-        samples <= lines / LINE as u64
+        position >= self.position && (self.sequence..MOST_SEQUENCE).contains(&sequence)
     }
 
     /// Goes on elsewhere. What lies between does not count as taken.
@@ -86,7 +82,7 @@ impl Reader {
         (self.position, self.sequence) = (position, sequence);
     }
 
-    fn pass_over(&mut self, position: u64, sequence: u64) {
+    pub(super) fn pass_over(&mut self, position: u64, sequence: u64) {
         if !fault!("gap") {
             self.missed = self.missed.saturating_add(sequence - self.sequence);
             if let Some(tally) = &mut self.tally {
@@ -129,15 +125,53 @@ impl Reader {
         (at == to && !self.is_overwritten(from)).then_some(sequence)
     }
 
-    /// Behind the next sample from a position on.
-    fn skip(&self, at: u64, sequence: u64) -> Option<(u64, u64)> {
-        let behind = self.step(at, sequence)?;
-        if behind.1 == sequence { self.step(behind.0, sequence) } else { Some(behind) }
+    /// How many samples begin from one place on and before another, if it is not beyond a ring.
+    fn samples(&self, from: u64, to: u64) -> Option<u64> {
+        let (mut at, mut samples) = (from, 0);
+        to.checked_sub(from).filter(|bytes| *bytes <= self.capacity())?;
+        while at < to {
+            samples += u64::from(self.is_sample(at));
+            (at, _) = self.step(at, 0)?;
+        }
+        Some(samples)
     }
 
-    /// Behind the record or the padding at a position.
+    /// Behind the next sample from a position on.
+    fn skip(&self, mut at: u64, mut sequence: u64) -> Option<(u64, u64)> {
+        for _ in 0..=self.capacity() / LINE as u64 {
+            let is_sample = self.is_sample(at);
+            (at, sequence) = self.step(at, sequence)?;
+            if is_sample {
+                return Some((at, sequence));
+            }
+        }
+        None
+    }
+
+    /// Behind the gaps at a position: who begins there does not miss what they skip.
+    fn behind_gaps(&self, (mut at, mut sequence): (u64, u64)) -> Option<(u64, u64)> {
+        for _ in 0..=self.capacity() / LINE as u64 {
+            if self.ring.header(at).load(Ordering::Relaxed) != gap_header(at) {
+                return Some((at, sequence));
+            }
+            (at, sequence) = self.step(at, sequence)?;
+        }
+        None
+    }
+
+    fn is_sample(&self, at: u64) -> bool {
+        let word = self.ring.header(at).load(Ordering::Relaxed);
+        matches!(check(word, at, self.shape.ring_size(), self.shape.max_sample()), Ok(Header::Data(_)))
+    }
+
+    /// Behind the record or the padding at a position, or behind the gap, which leads to a later sequence.
     fn step(&self, at: u64, sequence: u64) -> Option<(u64, u64)> {
         let word = self.ring.header(at).load(Ordering::Relaxed);
+        if word == gap_header(at) {
+            fence(Ordering::Acquire);
+            let next = self.behind_gap(at);
+            return (sequence..MOST_SEQUENCE).contains(&next).then_some((at + LINE as u64, next));
+        }
         match check(word, at, self.shape.ring_size(), self.shape.max_sample()) {
             Ok(Header::Data(len)) => Some((at + record_size(len), sequence.wrapping_add(1))),
             Ok(Header::Padding) => Some((at.next_multiple_of(self.capacity()), sequence)),
@@ -170,10 +204,11 @@ impl Reader {
             let begin = if most == 0 {
                 Some(end)
             } else {
-                let surplus = end.1.wrapping_sub(from.1).saturating_sub(most);
+                let Some(samples) = self.samples(from.0, end.0) else { continue };
+                let surplus = samples.saturating_sub(most);
                 (0..surplus).try_fold(from, |(at, sequence), _| self.skip(at, sequence))
             };
-            if let Some((position, sequence)) = begin
+            if let Some((position, sequence)) = begin.and_then(|begin| self.behind_gaps(begin))
                 && !self.is_overwritten(from.0)
             {
                 self.leap(position, sequence);

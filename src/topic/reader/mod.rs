@@ -7,12 +7,14 @@ use std::fmt;
 
 use super::in_place::InPlace;
 use super::page::{Page, State};
-use super::shape::{DATA, ENDED, FIRST, INTENT, Shape};
+use super::shape::{DATA, ENDED, FIRST, INTENT, MOST_SEQUENCE, Shape};
 use super::tally::Tally;
 use super::writer::Ended;
 use crate::channel::NewestFigures;
 use crate::ring::Kick;
-use crate::ring::layout::{EMPTY, HEADER, Header, LINE, ONE_LINE, Violation, check, data_mark, record_size};
+use crate::ring::layout::{
+    EMPTY, HEADER, Header, LINE, ONE_LINE, Violation, check, data_mark, gap_header, record_size,
+};
 use crate::shm::backend::{Ordering, SPINS, fence, spin_hint};
 use crate::shm::{RingView, View};
 use crate::testing::failpoints::failpoint;
@@ -293,7 +295,7 @@ impl Reader {
         self.careful = self.policy == Policy::Latest || !self.has_begun || self.resumed_at.is_some();
     }
 
-    /// Looks at the position. `None` if it skipped padding.
+    /// Looks at the position. `None` if it skipped padding or a gap.
     fn look(&mut self) -> Result<Option<Look>, Fault> {
         let word = self.load_header();
         // Every look is believed only if the writer does not intend to overwrite the place: a reader that is
@@ -304,6 +306,9 @@ impl Reader {
         if word == EMPTY {
             return Ok(Some(Look::Nothing));
         }
+        if word == gap_header(self.position) {
+            return self.pass_gaps();
+        }
         match check(word, self.position, self.shape.ring_size(), self.shape.max_sample()) {
             Ok(Header::Data(len)) => Ok(Some(Look::Sample(len))),
             Ok(Header::Padding) => {
@@ -312,6 +317,36 @@ impl Reader {
             }
             Err(violation) => Err(self.failed(Fault::Broken(violation))),
         }
+    }
+
+    /// Counts the numbers that the publisher skips here, unless it has overwritten that.
+    #[cold]
+    fn pass_gaps(&mut self) -> Result<Option<Look>, Fault> {
+        if !self.has_begun {
+            self.begin();
+        }
+        // An honest publisher writes no more in a row than there are lines.
+        for _ in 0..self.capacity() / LINE as u64 {
+            let next = self.behind_gap(self.position);
+            if self.is_lapped() {
+                return Ok(Some(Look::Lapped));
+            }
+            if next <= self.sequence || next >= MOST_SEQUENCE {
+                return Err(self.failed(Fault::Broken(Violation::Rejected)));
+            }
+            self.pass_over(self.position + LINE as u64, next);
+            if self.load_header() != gap_header(self.position) {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// The sequence of the sample behind the gap at a position.
+    fn behind_gap(&self, position: u64) -> u64 {
+        let mut sequence = [0; size_of::<u64>()];
+        self.ring.copy_out(position, HEADER, &mut sequence);
+        u64::from_le_bytes(sequence)
     }
 
     /// The next sample was taken from a record of this size.

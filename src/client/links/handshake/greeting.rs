@@ -159,6 +159,12 @@ impl Greeting {
                 let text = Some(printable(&text)).filter(|text| !text.trim().is_empty());
                 Err(ConnectError::Refused(text.unwrap_or_else(|| "it gave no reason".into())))
             }
+            (true, Some(Status::NotAllowed)) => {
+                text.truncate(LONGEST_REFUSAL);
+                Err(ConnectError::NotAllowed(printable(&text)))
+            }
+            (true, Some(Status::NotFound)) => Err(ConnectError::NotFound),
+            (true, Some(Status::Gone)) => Err(ConnectError::NotServing),
             (true, Some(Status::Busy)) => {
                 Err(ConnectError::Busy("too many callers wait for it to accept them: try again later".into()))
             }

@@ -209,7 +209,8 @@ fn both() -> (Geometry, [LinkEnds; 2]) {
 }
 
 fn unwatched(ends: &LinkEnds) -> LinkEnd {
-    let place = Place { path: "unused".into(), wait: WaitStrategy::Park, timeout: Duration::ZERO };
+    let place =
+        Place { path: "unused".into(), wait: WaitStrategy::Park, timeout: Duration::ZERO, relay: false };
     let peer = Peer { name: Name::new("bob").unwrap(), key: Key::from_u128(7), pid: 1, uid: 2, gid: 3 };
     LinkEnd::unwatched(&crate::client::links::Links::new(place), Role::Caller, peer, ends.closer.clone())
 }

@@ -11,6 +11,13 @@ pub(crate) struct Given {
     pub(crate) sequence: Option<u32>,
 }
 
+/// What is to be answered next.
+pub(crate) enum Next {
+    Given(Given),
+    /// What this version does not know: [`answer_unknown`](Responder::answer_unknown).
+    Unknown(u32),
+}
+
 impl Responder {
     /// The next request, if one is there. A call is to be answered before the next request is taken. Behind
     /// the caller's end, at most one ring of what it posted.
@@ -19,6 +26,17 @@ impl Responder {
     ///
     /// How the link has ended.
     pub(crate) fn take(&mut self) -> Result<Option<Given>, Result<CloseReason, Violation>> {
+        loop {
+            match self.take_next()? {
+                Some(Next::Given(given)) => return Ok(Some(given)),
+                Some(Next::Unknown(sequence)) => self.answer_unknown(sequence),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// The same, for requests that are answered later, in their order.
+    pub(crate) fn take_next(&mut self) -> Result<Option<Next>, Result<CloseReason, Violation>> {
         if let Some(ended) = self.ended {
             return Err(ended);
         }
@@ -45,14 +63,22 @@ impl Responder {
                 Taken::Post => None,
                 // Nobody reads an answer.
                 Taken::Call(_) => continue,
-                Taken::Other(header) => {
-                    // If that fails, the next look tells.
-                    let _ = self.responder.answer(header.sequence.get(), Status::UnknownOperation, UNKNOWN);
-                    continue;
-                }
+                Taken::Other(header) => return Ok(Some(Next::Unknown(header.sequence.get()))),
             };
-            return Ok(Some(Given { payload: self.responder.body().to_vec(), sequence }));
+            return Ok(Some(Next::Given(Given { payload: self.responder.body().to_vec(), sequence })));
         }
+    }
+
+    /// Whether no answer waits for room, or none is needed any more. Sends one that waits, if there is room
+    /// now.
+    pub(crate) fn has_sent(&mut self) -> bool {
+        // If the link has ended, the next look tells.
+        self.responder.send_unsent().unwrap_or(true)
+    }
+
+    /// Answers what this version does not know.
+    pub(crate) fn answer_unknown(&mut self, sequence: u32) {
+        let _ = self.responder.answer(sequence, Status::UnknownOperation, UNKNOWN);
     }
 
     /// Ends the link; no post is left.

@@ -1,0 +1,258 @@
+//! The bridge and its server, from the registration to the end of the connection: who is exported, who is
+//! represented here, and where questions and samples of other nodes go.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use ringpost::{Async, Client, Key, Name, Peer, RegisterError};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::AbortHandle;
+use tracing::info;
+use zenoh::liveliness::LivelinessToken;
+
+use crate::links::LinkJob;
+use crate::node::{Answers, Node, lock};
+use crate::presence;
+use crate::relay::{self, Job, Who};
+use crate::topics::{self, Arrived};
+use crate::wire::{Answer, Ask, NodeName, Outcome, Said, What, read_sample};
+
+/// Questions that wait for one remote client's representative, and samples.
+const QUEUE: usize = 256;
+/// Links that one node may have with this one, from there.
+const MOST_LINKS: usize = 1024;
+/// How many registrations are under way at once.
+const REGISTRATIONS: usize = 8;
+
+pub struct Local {
+    pub node: Arc<Node>,
+    pub registrations: Semaphore,
+    /// The local clients that other nodes see. The token is withdrawn when it is dropped.
+    exported: Mutex<HashMap<Key, (Name, LivelinessToken)>>,
+    relays: Mutex<HashMap<(NodeName, Name), Relay>>,
+    /// Links of clients of other nodes with local ones.
+    links: Mutex<HashMap<LinkId, mpsc::Sender<LinkJob>>>,
+}
+
+/// A link of a client of another node: the node, the run of its bridge and that one's number.
+pub type LinkId = (NodeName, u64, u64);
+
+/// What represents a remote client here.
+struct Relay {
+    /// The client's key at its own server.
+    key: Key,
+    jobs: mpsc::Sender<Job>,
+    samples: mpsc::Sender<Arrived>,
+    /// The number of the last message that came from this client. One that is not later was there before.
+    last: u64,
+    task: AbortHandle,
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Serves as long as the server is there. Returns why it ended.
+pub async fn serve(node: &Arc<Node>) -> String {
+    let bridge = format!("bridge@{}", node.name());
+    let client = match tokio::task::block_in_place(|| register(node, &bridge)) {
+        Ok(client) => client,
+        Err(error) => return format!("cannot register {bridge}: {error}"),
+    };
+    let local = Arc::new(Local {
+        node: node.clone(),
+        registrations: Semaphore::new(REGISTRATIONS),
+        exported: Mutex::default(),
+        relays: Mutex::default(),
+        links: Mutex::default(),
+    });
+    let (mut caller, inbox) = client.split();
+    let ended = async {
+        let watched = topics::subscribe(&local, &mut caller)?;
+        let presence = caller.presence().map_err(|error| error.to_string())?;
+        let presence = Async::new(presence).map_err(|error| error.to_string())?;
+        let mut inbox = Async::new(inbox).map_err(|error| error.to_string())?;
+        node.set_local(Some(local.clone()));
+        for other in &node.settings.allow {
+            local.appoint(other);
+        }
+        info!("joined the server at {}", node.settings.socket.display());
+        let refuse = async {
+            // Nobody has anything to say to the bridge itself: its senders get no confirmation.
+            while inbox.recv().await.is_ok() {}
+        };
+        tokio::select! {
+            () = presence::tell(&local, presence) => {}
+            () = topics::tell(&local, watched) => {}
+            () = refuse => {}
+        }
+        Ok::<(), String>(())
+    };
+    let ended = ended.await;
+    node.set_local(None);
+    local.end();
+    tokio::task::block_in_place(|| drop(caller));
+    match ended {
+        Ok(()) => "the server has ended the connection".into(),
+        Err(error) => error,
+    }
+}
+
+pub fn register(node: &Node, name: &str) -> Result<Client, RegisterError> {
+    Client::builder(&node.settings.socket).relay().register(name)
+}
+
+impl Local {
+    /// Gives up all that it has.
+    pub fn end(&self) {
+        // Dropped outside the locks: that ends tasks, which may have something to say here.
+        let exported = std::mem::take(&mut *lock(&self.exported));
+        let relays = std::mem::take(&mut *lock(&self.relays));
+        drop((exported, relays));
+    }
+
+    pub fn export(&self, peer: Peer, token: LivelinessToken) {
+        info!("{} is exported", peer.name);
+        lock(&self.exported).insert(peer.key, (peer.name, token));
+    }
+
+    pub fn withdraw(&self, key: Key) {
+        let gone = lock(&self.exported).remove(&key);
+        if let Some((name, _)) = gone {
+            info!("{name} is not exported any more");
+        }
+    }
+
+    pub fn is_exported(&self, key: Key) -> bool {
+        lock(&self.exported).contains_key(&key)
+    }
+
+    /// Makes the representatives of a node's clients those that should be there.
+    pub fn appoint(self: &Arc<Self>, node: &NodeName) {
+        let owner = self.node.owner(node);
+        let present = lock(&self.node.remote).of_node(node, owner);
+        let known: Vec<Name> =
+            lock(&self.relays).keys().filter(|(of, _)| of == node).map(|(_, name)| *name).collect();
+        for name in known.into_iter().chain(present.into_keys()) {
+            self.appoint_client(node, &name);
+        }
+        if owner.is_none() {
+            lock(&self.links).retain(|(of, _, _), _| of != node);
+        }
+    }
+
+    /// The same for one client.
+    pub fn appoint_client(self: &Arc<Self>, node: &NodeName, client: &Name) {
+        let Some(full) = node.member(client) else { return };
+        // Looked at behind this lock, so that the last to look is the last to act.
+        let mut relays = lock(&self.relays);
+        let key = lock(&self.node.remote).client(node, self.node.owner(node), client);
+        let key = key.filter(|_| self.node.settings.imports(node, client.as_str()));
+        let id = (node.clone(), *client);
+        if relays.get(&id).map(|relay| relay.key) == key {
+            return;
+        }
+        let former = relays.remove(&id);
+        if let Some(key) = key {
+            let (jobs, of_jobs) = mpsc::channel(QUEUE);
+            let (samples, of_samples) = mpsc::channel(QUEUE);
+            let who = Who { node: node.clone(), full, key };
+            let task = self.node.spawn(relay::run(self.clone(), who, of_jobs, of_samples));
+            relays.insert(id, Relay { key, jobs, samples, last: 0, task });
+        }
+        drop(relays);
+        drop(former);
+    }
+
+    /// A question of another node.
+    pub fn asked(self: &Arc<Self>, from: NodeName, ask: Ask<'_>, answer: Answers) {
+        match ask {
+            Ask::Claim { .. } => {}
+            Ask::Send { sequence, from: client, to, patience, payload, .. } => {
+                if !self.is_exported(to) {
+                    return answer.give(Answer::new(Outcome::NotFound, "not exported"));
+                }
+                let until = (!patience.is_zero()).then(|| Instant::now() + patience);
+                let mut relays = lock(&self.relays);
+                let Some(relay) = relays.get_mut(&(from, client)) else {
+                    return answer.give(not_imported(&client, self.node.name()));
+                };
+                if sequence <= relay.last {
+                    return answer.give(Answer::new(Outcome::Refused, "this message came before"));
+                }
+                match relay.jobs.try_reserve() {
+                    Ok(place) => {
+                        relay.last = sequence;
+                        place.send(Job::Send { to, until, payload: payload.to_vec(), answer });
+                    }
+                    Err(_) => answer.give(Answer::new(Outcome::InboxFull, "")),
+                }
+            }
+            Ask::Open { instance, link, from: client, to, .. } => {
+                if !self.is_exported(to) {
+                    return answer.give(Answer::new(Outcome::NotFound, "not exported"));
+                }
+                let id = (from.clone(), instance, link);
+                {
+                    let links = lock(&self.links);
+                    let of_node = links.keys().filter(|(of, _, _)| *of == from).count();
+                    if of_node >= MOST_LINKS || links.contains_key(&id) {
+                        return answer.give(Answer::new(Outcome::Refused, "too many links"));
+                    }
+                }
+                match lock(&self.relays).get(&(from, client)) {
+                    None => answer.give(not_imported(&client, self.node.name())),
+                    Some(relay) => match relay.jobs.try_reserve() {
+                        Ok(place) => place.send(Job::Open { id, to, answer }),
+                        Err(_) => answer.give(Answer::new(Outcome::Refused, "too much to do")),
+                    },
+                }
+            }
+            Ask::Call { instance, link, sequence, post, payload } => {
+                match lock(&self.links).get(&(from, instance, link)) {
+                    None => answer.give(Answer::new(Outcome::Ended, "the link has ended")),
+                    Some(jobs) => match jobs.try_reserve() {
+                        Ok(place) => {
+                            place.send(LinkJob { sequence, post, payload: payload.to_vec(), answer })
+                        }
+                        Err(_) => answer.give(Answer::new(Outcome::Refused, "too many calls")),
+                    },
+                }
+            }
+            Ask::Close { instance, link } => {
+                lock(&self.links).remove(&(from, instance, link));
+                answer.give(Answer::ok(b""));
+            }
+        }
+    }
+
+    pub fn add_link(&self, id: LinkId, jobs: mpsc::Sender<LinkJob>) {
+        lock(&self.links).insert(id, jobs);
+    }
+
+    pub fn remove_link(&self, id: &LinkId) {
+        lock(&self.links).remove(id);
+    }
+
+    /// A sample of another node. What its publisher's representative has no room for is lost, and is a gap.
+    pub fn sample(&self, said: Said, bytes: &[u8]) {
+        let (What::Topic(publisher, topic), Some((sequence, payload))) = (said.what, read_sample(bytes))
+        else {
+            return;
+        };
+        if self.node.settings.imports(&said.node, topic.as_str())
+            && let Some(room) = self.node.room_for_sample(&said.node, payload.len())
+            && let Some(relay) = lock(&self.relays).get(&(said.node, publisher))
+        {
+            let payload = payload.to_vec();
+            let _ = relay.samples.try_send(Arrived { topic, sequence, payload, _room: room });
+        }
+    }
+}
+
+fn not_imported(client: &Name, own: &NodeName) -> Answer {
+    Answer::new(Outcome::NotAllowed, format!("the node {own} does not import {client}"))
+}

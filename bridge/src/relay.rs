@@ -1,0 +1,226 @@
+//! What represents a remote client here: a registration under its name, which the server knows as a relay.
+//!
+//! One task does all of it. Messages that local clients send to it go to the node of the client, and their
+//! senders hear what became of them (`messages`); links with it are carried there (`links`); what the client
+//! itself sends, calls and publishes arrives as jobs and samples. The channel to the server has one user,
+//! `act`: confirmations come first, and nothing there waits long for room in a local inbox, because they
+//! would wait behind it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ringpost::{Async, Caller, Client, Key, Name, PublishError, Publisher, SendError, Topic};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tracing::{debug, info, warn};
+
+use crate::links;
+use crate::local::{LinkId, Local, register};
+use crate::messages::{self, Confirmed};
+use crate::node::Answers;
+use crate::topics::{self, Arrived};
+use crate::wire::{Answer, NodeName, Outcome};
+
+/// How often a message is tried again while the receiver's inbox is full.
+const AGAIN: Duration = Duration::from_millis(5);
+/// Between two registrations, if the first failed or was ended by the server: twice as long each time.
+const PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// The client that is represented.
+#[derive(Debug, Clone)]
+pub struct Who {
+    pub node: NodeName,
+    /// Its name here: `bob@b`.
+    pub full: Name,
+    /// Its key there.
+    pub key: Key,
+}
+
+/// What a remote client wants of a local one.
+pub enum Job {
+    /// A message. `until` is the end of the sender's patience, if it has any.
+    Send {
+        to: Key,
+        until: Option<Instant>,
+        payload: Vec<u8>,
+        answer: Answers,
+    },
+    Open {
+        id: LinkId,
+        to: Key,
+        answer: Answers,
+    },
+}
+
+/// The wish to publish a topic, from this number on.
+pub struct Wanted {
+    pub topic: Topic,
+    pub first: u64,
+    pub publisher: oneshot::Sender<Result<Publisher, PublishError>>,
+}
+
+/// Represents a client until it is given up.
+pub async fn run(
+    local: Arc<Local>,
+    who: Who,
+    mut jobs: mpsc::Receiver<Job>,
+    mut samples: mpsc::Receiver<Arrived>,
+) {
+    let (mut told, mut pause) = (String::new(), PAUSE);
+    loop {
+        let registered = {
+            // The one before may be leaving; its name is free in a moment.
+            let Ok(_turn) = local.registrations.acquire().await else { return };
+            tokio::task::block_in_place(|| register(&local.node, who.full.as_str()))
+        };
+        match registered {
+            Ok(client) => {
+                let ended = represent(&local, &who, client, &mut jobs, &mut samples).await;
+                debug!("{}: {}", who.full, ended.unwrap_or_else(|error| error));
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if error != told {
+                    warn!("{} cannot appear here: {error}; trying again", who.full);
+                    told = error;
+                }
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = LONGEST_PAUSE.min(2 * pause);
+    }
+}
+
+/// Says that a client is here, and, when it is dropped, that it is gone.
+struct Here(Name);
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        info!("{} is gone", self.0);
+    }
+}
+
+async fn represent(
+    local: &Arc<Local>,
+    who: &Who,
+    client: Client,
+    jobs: &mut mpsc::Receiver<Job>,
+    samples: &mut mpsc::Receiver<Arrived>,
+) -> Result<String, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let (caller, inbox) = client.split();
+    let mut caller = Async::new(caller).map_err(|error| text(&error))?;
+    let inbox = Async::new(inbox).map_err(|error| text(&error))?;
+    let listener = caller.listen().await.map_err(|error| text(&error))?;
+    let (confirms, of_confirms) = mpsc::channel(64);
+    let (wants, of_wants) = mpsc::channel(1);
+    info!("{} is here", who.full);
+    let _here = Here(who.full);
+    Ok(tokio::select! {
+        error = act(local, &mut caller, jobs, of_confirms, of_wants) => error,
+        () = messages::carry(local, who, inbox, confirms) => "its inbox has ended".into(),
+        () = links::accept(local, who, listener) => "its listener has ended".into(),
+        () = topics::publish(samples, wants) => "its topics have ended".into(),
+    })
+}
+
+/// A message that waits for room.
+struct Waiting {
+    to: Key,
+    until: Instant,
+    payload: Vec<u8>,
+    answer: Answers,
+}
+
+/// All that asks the server on behalf of the remote client. Returns why that is over.
+async fn act(
+    local: &Arc<Local>,
+    caller: &mut Async<Caller>,
+    jobs: &mut mpsc::Receiver<Job>,
+    mut confirms: mpsc::Receiver<Confirmed>,
+    mut wants: mpsc::Receiver<Wanted>,
+) -> String {
+    // The links that the client has opened here. They end with this.
+    let mut links = JoinSet::new();
+    let mut waiting: Option<Waiting> = None;
+    loop {
+        let again = async {
+            match waiting.is_some() {
+                true => tokio::time::sleep(AGAIN).await,
+                false => std::future::pending().await,
+            }
+        };
+        let idle = waiting.is_none();
+        tokio::select! {
+            biased;
+            Some(Confirmed { ticket, outcome }) = confirms.recv() => {
+                if let Err(error) = caller.confirm(ticket, outcome).await {
+                    return error.to_string();
+                }
+            }
+            Some(_) = links.join_next() => {}
+            () = again => {
+                if let Some(message) = waiting.take() {
+                    waiting = send(caller, message.to, Some(message.until), message.payload, message.answer);
+                }
+            }
+            Some(Wanted { topic, first, publisher }) = wants.recv() => {
+                let options = Publisher::options().first_sequence(first);
+                let _ = publisher.send(options.publish(caller.get_mut(), topic));
+            }
+            job = jobs.recv(), if idle => match job {
+                None => return "nobody speaks for it".into(),
+                Some(Job::Send { to, until, payload, answer }) => {
+                    waiting = send(caller, to, until, payload, answer);
+                }
+                Some(Job::Open { id, to, answer }) => {
+                    if let Some(link) = links::open(local, caller, id, to, answer).await {
+                        links.spawn(link);
+                    }
+                }
+            }
+        }
+        if let Some(reason) = caller.get_ref().closer().reason() {
+            return reason.to_string();
+        }
+    }
+}
+
+/// Puts a message into a local inbox, and answers for it, unless it is to wait for room.
+fn send(
+    caller: &mut Async<Caller>,
+    to: Key,
+    until: Option<Instant>,
+    payload: Vec<u8>,
+    answer: Answers,
+) -> Option<Waiting> {
+    let error = match caller.get_mut().try_send(to, &payload) {
+        Ok(()) => {
+            answer.give(Answer::ok(b""));
+            return None;
+        }
+        Err(error) => error,
+    };
+    let outcome = match (&error, until) {
+        (SendError::InboxFull, Some(until)) if Instant::now() < until => {
+            return Some(Waiting { to, until, payload, answer });
+        }
+        (SendError::InboxFull, Some(_)) => Outcome::TimedOut,
+        (SendError::InboxFull, None) => Outcome::InboxFull,
+        (SendError::NotFound, _) => Outcome::NotFound,
+        (SendError::Gone, _) => Outcome::Gone,
+        (SendError::TooLarge { .. }, _) => Outcome::TooLarge,
+        (SendError::NotAllowed(_), _) => Outcome::NotAllowed,
+        (SendError::ShuttingDown, _) => Outcome::ShuttingDown,
+        (error, _) if error.may_have_executed() => Outcome::Ended,
+        _ => Outcome::Refused,
+    };
+    // The receiver of this text adds its own words to a refusal.
+    let text = match error {
+        SendError::NotAllowed(text) => text,
+        error => error.to_string(),
+    };
+    answer.give(Answer::new(outcome, text));
+    None
+}
