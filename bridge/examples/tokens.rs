@@ -1,6 +1,8 @@
-//! A bare Zenoh program that declares liveliness tokens and counts those that it hears of: for `scale/measure.py`.
+//! A bare Zenoh program that declares liveliness tokens and counts those that it hears of: for
+//! `scale/measure.py`.
 //!
-//! Arguments: mode, endpoint to listen on or `-`, endpoint to connect to or `-`. Then each line of standard input is answered by one line.
+//! Arguments: mode, endpoint to listen on or `-`, endpoint to connect to or `-`. Then each line of standard
+//! input is answered by one line.
 
 use std::collections::VecDeque;
 use std::io::BufRead;
@@ -34,7 +36,9 @@ fn main() -> zenoh::Result<()> {
             ["declare", prefix, first, count] => {
                 let first: u64 = first.parse()?;
                 for number in first..first + count.parse::<u64>()? {
-                    tokens.push_back(session.liveliness().declare_token(format!("{prefix}{number:07}")).wait()?);
+                    tokens.push_back(
+                        session.liveliness().declare_token(format!("{prefix}{number:07}")).wait()?,
+                    );
                 }
             }
             // The oldest COUNT.
@@ -50,7 +54,9 @@ fn main() -> zenoh::Result<()> {
                     count.fetch_add(1, Ordering::Relaxed);
                 };
                 let pattern = pattern.to_owned();
-                subscribers.push(session.liveliness().declare_subscriber(pattern).history(true).callback(heard).wait()?);
+                subscribers.push(
+                    session.liveliness().declare_subscriber(pattern).history(true).callback(heard).wait()?,
+                );
             }
             ["counts"] => {}
             _ => panic!("no operation {line}"),

@@ -1,7 +1,8 @@
 //! What another node may send: any bytes are read or refused, and what is read is written in one way only.
 //!
-//! So two different texts never mean the same client, and no field can hide behind another. `check` is also the body of
-//! the fuzz target `bridge`; here it sees valid messages that are changed a little, from a fixed seed.
+//! So two different texts never mean the same client, and no field can hide behind another. `check` is also
+//! the body of the fuzz target `bridge`; here it sees valid messages that are changed a little, from a fixed
+//! seed.
 
 #[allow(dead_code, unused_imports, reason = "the program has more use for it")]
 #[path = "../src/wire.rs"]
@@ -57,7 +58,8 @@ mod tests {
 
     fn valid() -> Vec<Vec<u8>> {
         let (from, to) = (name("alice ü%@").expect("a name"), Key::from_bytes([9; 16]));
-        let (node, patience): (NodeName, _) = ("b-1.x".parse().expect("a node's name"), Duration::from_millis(1500));
+        let (node, patience): (NodeName, _) =
+            ("b-1.x".parse().expect("a node's name"), Duration::from_millis(1500));
         let mut all = Vec::new();
         let asks = [
             Ask::Claim { instance: 1 },
@@ -68,7 +70,10 @@ mod tests {
         ];
         for (at, ask) in asks.iter().enumerate() {
             all.push([&[at as u8][..], &ask.bytes()].concat());
-            all.push([&[7][..], query_key(&"a".parse().expect("a node's name"), &node, ask.verb()).as_bytes()].concat());
+            all.push(
+                [&[7][..], query_key(&"a".parse().expect("a node's name"), &node, ask.verb()).as_bytes()]
+                    .concat(),
+            );
         }
         all.push([&[5][..], &Answer::new(Outcome::Failed, "why").bytes()].concat());
         all.push([&[6][..], &wire::sample_bytes(7, b"sample")].concat());
