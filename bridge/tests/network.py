@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """Bridges on nodes of their own, over a network that is cut, delayed, lossy and healed.
 
-    bridge/tests/network.py --bridge PROGRAM --server PROGRAM --player PROGRAM [--scenario TEXT] [--seed N]
+    cargo build --manifest-path bridge/Cargo.toml
+    cargo build --features cli,serde,tokio,async-io --bin ringpost-server --example player
+    bridge/tests/network.py --bridge bridge/target/debug/ringpost-bridge --server target/debug/ringpost-server \\
+        --player target/debug/examples/player [--scenario TEXT] [--seed N]
 
 Each node has a server, a bridge, and clients: players of the conformance tests, one process each. With the namespaces of
 network_cable.py each node has an address of its own; where they cannot be made this says so, and the scenarios that do not
-need to touch the network run on loopback addresses.
+need to touch the network run on loopback addresses. RINGPOST_NETWORK_TEST=loopback asks for that.
 
 What must hold is the same everywhere. A message that was acknowledged arrives once, one whose sender was told that it was not
 sent never arrives, and one of which that is not known arrives at most once. What arrives of one sender is in order. Names that
