@@ -122,7 +122,13 @@ impl Node {
             .map_err(|error| format!("cannot open the network: {error}"))?;
         let millis = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis() as u64;
         let room = || Arc::new(Semaphore::new(ROOM));
-        let way = || Way { gate: tokio::sync::Mutex::new(()), room: room(), asked: room(), samples: room(), slow: AtomicBool::new(false) };
+        let way = || Way {
+            gate: tokio::sync::Mutex::new(()),
+            room: room(),
+            asked: room(),
+            samples: room(),
+            slow: AtomicBool::new(false),
+        };
         let node = Arc::new(Node {
             instance: millis << 16 | u64::from(std::process::id() & 0xFFFF),
             numbers: AtomicU64::new(1),
