@@ -29,7 +29,7 @@ pub(super) struct Delivery<'a> {
     pub(super) from: &'a Member,
     pub(super) payload: &'a [u8],
     /// For a relay's inbox.
-    pub(super) handed: Option<Handed>,
+    pub(super) handed: Option<&'a Handed>,
 }
 
 /// What a relay gets with a message.
@@ -116,7 +116,7 @@ impl Inbox {
         producer: &mut Producer,
         number: u32,
         delivery: &Delivery<'_>,
-        Handed { ticket, until, most }: Handed,
+        &Handed { ticket, until, most }: &Handed,
     ) -> Result<(), NotSent> {
         let (key, name) = (delivery.from.peer.key.to_bytes(), delivery.from.peer.name.as_bytes());
         let left = until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now())).min(most);

@@ -183,7 +183,7 @@ impl Operations {
         let until = patience.map(|patience| began.checked_add(patience).unwrap_or(began + CONFIRM_TIME));
         let most = if ends.is_some() { Duration::MAX } else { CONFIRM_TIME };
         let handed = Handed { ticket: ticket.number, until, most };
-        match self.deliver(responder, target, patience, payload_at, Some(handed)) {
+        match self.deliver(responder, target, patience, payload_at, Some(&handed)) {
             Status::Ok => {}
             Status::TooLarge => {
                 let others = KEY + TICKET + self.member.peer.name.len();

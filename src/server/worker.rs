@@ -261,13 +261,14 @@ impl Operations {
     }
 
     /// Tries at once. If that fails and the sender is ready to wait, waits for room in the inbox.
+    #[inline(always)]
     pub(super) fn deliver(
         &self,
         responder: &mut Responder,
         target: &Member,
         patience: Option<Duration>,
         payload_at: usize,
-        handed: Option<Handed>,
+        handed: Option<&Handed>,
     ) -> Status {
         let delivery = Delivery { from: &self.member, payload: &responder.body()[payload_at..], handed };
         match target.inbox.deliver(&delivery, None) {
