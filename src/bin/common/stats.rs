@@ -19,7 +19,7 @@ pub struct Summary {
     pub p90: u64,
     pub p99: u64,
     pub p999: u64,
-    /// `None` if fewer than [`BEYOND`] of the times lie beyond it; the same for the next.
+    /// `None` if fewer than ten of the times lie beyond it; the same for the next.
     #[serde(default)]
     pub p9999: Option<u64>,
     #[serde(default)]
