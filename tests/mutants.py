@@ -566,7 +566,7 @@ MUTANTS = [
      process("kicks", "a_caller_whose_callee_ends")),
     ("armed: SIGPIPE from Linux 6.18 on", PIPE, "QUIETLY_BY_MODE => by(NOSIGNAL),", "QUIETLY_BY_MODE => by(ReadWriteFlags::empty()),",
      process("kicks", "a_caller_whose_callee_ends")),
-    ("armed: a signal that was pending before is not taken", "src/os/signals.rs", "    if !was_pending {\n", "    {\n        let _ = was_pending;\n",
+    ("armed: a signal that was pending before is not taken", "src/os/signals.rs", "    if done.is_err() && !was_pending {\n", "    if done.is_err() {\n        let _ = was_pending;\n",
      process("kicks", "a_signal_that_was_pending")),
     ("armed: a kick without pwritev2", PIPE, "            Err(_) => way.store(now + 1, Ordering::Relaxed),\n", "            Err(_) => return,\n",
      process("kicks", "a_server_that_may_not_write_so")),
