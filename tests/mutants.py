@@ -839,7 +839,7 @@ MUTANTS = [
      tests("any_other_first_block")),
     ("serving: a hello is not waited for for ever", TAKES,
      "                intake.give_up(late.number);\n", "                let _ = intake;\n", process("kicks", "a_caller_that_says_nothing")),
-    ("serving: a refusal is cut between characters", INCOMING,
+    ("serving: a refusal is cut between characters", "src/wire/mod.rs",
      ".find(|&at| text.is_char_boundary(at))", ".find(|_| true)", tests("a_refusal_is_cut")),
     ("serving: who gave up is passed over", INTAKE,
      "            if incoming.is_there() {", "            if true {", process("links", "is_passed_over")),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::caller::Caller;
 use super::error::{CallError, SendError, refused};
 use crate::ring::Deadline;
-use crate::wire::{LONGEST_REFUSAL, Operation, Status};
+use crate::wire::{LONGEST_REFUSAL, Operation, Status, beginning};
 
 /// By which a relay says what became of a message: [`Caller::confirm`]. Given by
 /// [`Message::ticket`](crate::Message::ticket).
@@ -98,9 +98,7 @@ fn in_parts(error: &SendError) -> (Status, Vec<u8>) {
 }
 
 fn cut(text: &str) -> Vec<u8> {
-    let most = text.len().min(LONGEST_REFUSAL);
-    let cut = (0..=most).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-    text.as_bytes()[..cut].to_vec()
+    beginning(text, LONGEST_REFUSAL).as_bytes().to_vec()
 }
 
 /// What a sender is told whose message is too large for the inbox in which it is to lie.

@@ -1,6 +1,6 @@
 //! What a server says to an operator's command.
 
-use crate::wire::take;
+use crate::wire::{beginning, take};
 
 /// The longest command, in bytes.
 pub(crate) const LONGEST_COMMAND: usize = 4096;
@@ -30,8 +30,7 @@ impl Obeyed {
             Obeyed::NoCommands => (3, ""),
             Obeyed::Busy => (4, ""),
         };
-        let end = (0..=text.len().min(LONGEST_TEXT)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-        [&[code], &text.as_bytes()[..end]].concat()
+        [&[code], beginning(text, LONGEST_TEXT).as_bytes()].concat()
     }
 
     pub(crate) fn decode(body: &[u8]) -> Option<Obeyed> {

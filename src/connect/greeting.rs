@@ -4,7 +4,7 @@ use super::control::LONGEST_COMMAND;
 use super::figures::Section;
 use super::introduction::{Half, Introduction, Proof, Reported, decode_report, encode_report};
 use super::topics::{Part, Publish, Subscribe, Waits};
-use crate::wire::{Address, Key, Name, NameError, PROTOCOL_VERSION, TopicError, take};
+use crate::wire::{Address, Key, Name, NameError, PROTOCOL_VERSION, TopicError, beginning, take};
 
 const MAGIC: [u8; 8] = *b"RINGPOST";
 const HEADER: usize = 16;
@@ -376,9 +376,7 @@ impl<'a> Reply<'a> {
     }
 
     pub(crate) fn refused(refusal: Refusal, why: &str) -> Vec<u8> {
-        let most = MOST_BYTES - HEADER;
-        let cut = (0..=why.len().min(most)).rev().find(|&at| why.is_char_boundary(at)).unwrap_or(0);
-        frame(refusal as u16, &why.as_bytes()[..cut])
+        frame(refusal as u16, beginning(why, MOST_BYTES - HEADER).as_bytes())
     }
 
     /// Decodes a reply; `None` if it is not one of a ringpost server of any version.

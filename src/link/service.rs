@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::codec::{EncodeError, FromPayload, Payload, PayloadError};
 use crate::ring::{Draft, Producer};
 use crate::testing::failpoints::failpoint;
-use crate::wire::{BLOCK_HEADER, BlockHeader, Peer, Status};
+use crate::wire::{BLOCK_HEADER, BlockHeader, Peer, Status, beginning};
 
 /// A call that a client makes: what it sent, and who it is. Nothing of it blocks.
 ///
@@ -487,8 +487,7 @@ impl<'a> Response<'a> {
         let (status, text) = error.into_parts();
         let max = self.max();
         self.spare.clear();
-        let cut = (0..=text.len().min(max)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-        self.spare.extend_from_slice(&text.as_bytes()[..cut]);
+        self.spare.extend_from_slice(beginning(&text, max).as_bytes());
         Finished::Spare(status)
     }
 }

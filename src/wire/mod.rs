@@ -230,6 +230,12 @@ pub(crate) fn take<const N: usize>(body: &[u8]) -> Option<([u8; N], &[u8])> {
     Some((*first, rest))
 }
 
+/// As much of a text as has at most so many bytes.
+pub(crate) fn beginning(text: &str, most: usize) -> &str {
+    let end = (0..=text.len().min(most)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    &text[..end]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,7 +17,7 @@ use crate::ring::{Consumer, Producer, WaitStrategy};
 use crate::shm::backend::PipeReader;
 use crate::testing::failpoints::failpoint;
 use crate::wire::{
-    BLOCK_HEADER, BlockHeader, CloseReason, LONGEST_REFUSAL, MAY_ARM, Operation, Peer, Status,
+    BLOCK_HEADER, BlockHeader, CloseReason, LONGEST_REFUSAL, MAY_ARM, Operation, Peer, Status, beginning,
 };
 
 /// A client that asks for a link: [`accept`](Self::accept) or [`refuse`](Self::refuse) it. Given by
@@ -175,8 +175,7 @@ impl Incoming {
 
     fn refuse_with(mut self, status: Status, text: &str) {
         let most = LONGEST_REFUSAL.min(self.responses.max_block() - BLOCK_HEADER);
-        let cut = (0..=text.len().min(most)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-        self.say(status, &text.as_bytes()[..cut]);
+        self.say(status, beginning(text, most).as_bytes());
     }
 
     /// Looks for the first block of the caller. Does not block.

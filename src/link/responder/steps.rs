@@ -2,7 +2,7 @@
 
 use super::{End, Responder, is_post};
 use crate::link::ServiceError;
-use crate::wire::{BlockHeader, Operation, Status};
+use crate::wire::{BlockHeader, Operation, Status, beginning};
 
 /// A request that was taken; its body is [`Responder::body`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,6 @@ impl Responder {
             Err(error) => error,
         };
         let (status, text) = error.into_parts();
-        let cut = (0..=text.len().min(max)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-        self.answer(sequence, status, &text.as_bytes()[..cut])
+        self.answer(sequence, status, beginning(&text, max).as_bytes())
     }
 }

@@ -1,13 +1,12 @@
 //! Numbers that a publisher skips.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-use super::{Stage, numbered, take};
+use super::{Stage, each_segment_goes_on, numbered, take};
+use crate::ring::Deadline;
 use crate::ring::layout::{HEADER, Violation, gap_header};
-use crate::ring::{Deadline, Kick};
-use crate::shm::{Segment, View};
 use crate::topic::shape::{DATA, MOST_SEQUENCE};
-use crate::topic::{Fault, Reader, Start, Taken};
+use crate::topic::{Fault, Start, Taken};
 use crate::wire::Policy;
 
 #[test]
@@ -40,46 +39,5 @@ fn a_gap_leads_ahead_or_breaks_a_rule() {
 /// However quick it is, and whatever it skips between: each segment has the numbers of the one before.
 #[test]
 fn a_publisher_that_skips_takes_its_gaps_along() {
-    let stage = Stage::new(4096, None);
-    let mut writer = stage.writer();
-    let (over, sent) = (AtomicBool::new(false), AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut number = 0;
-            while !over.load(Ordering::Relaxed) {
-                if number % 3 == 1 {
-                    number += 3 + number % 5;
-                    writer.skip_to(number, Deadline::NEVER).unwrap();
-                }
-                writer.send(&numbered(number, [8, 60, 1016][number as usize % 3]), Deadline::NEVER).unwrap();
-                number += 1;
-                sent.store(number, Ordering::Release);
-            }
-        });
-        for _ in 0..2000 {
-            let view = View::new(Segment::anonymous(stage.shape.segment_len()).unwrap());
-            let before = sent.load(Ordering::Acquire);
-            stage.audience.succeed(view.clone(), stage.shape);
-            let page = View::new(Segment::anonymous(4096).unwrap());
-            let mut reader = Reader::new(
-                view,
-                stage.shape,
-                (page, 0, Kick::default()),
-                0,
-                Start::Beginning,
-                Policy::Lossy,
-            );
-            let mut next = None;
-            while next.is_none_or(|next| next < before) {
-                let Some((taken, sample)) = take(&mut reader) else {
-                    std::thread::yield_now();
-                    continue;
-                };
-                assert!(next.is_none_or(|next| taken.sequence == next + taken.missed));
-                assert_eq!(sample[..8], taken.sequence.to_le_bytes());
-                next = Some(taken.sequence + 1);
-            }
-        }
-        over.store(true, Ordering::Relaxed);
-    });
+    each_segment_goes_on(|number| if number % 3 == 1 { 3 + number % 5 } else { 0 });
 }
