@@ -63,6 +63,8 @@ pub struct Subscriber {
     nest: Option<Arc<Nest>>,
     /// Of when the parts are whose pipes are in it.
     held: Option<u64>,
+    /// Whether the nest was set to a time.
+    looks: bool,
 }
 
 impl fmt::Debug for Subscriber {
@@ -119,6 +121,7 @@ impl Subscriber {
             feed: Feed::new(shared, strategy),
             topics: Arc::downgrade(topics),
             nest: None,
+            looks: false,
             held: None,
         }
     }
@@ -277,7 +280,7 @@ impl Subscriber {
         if let Some(nest) = &self.nest {
             return Ok(Arc::clone(nest));
         }
-        let nest = self.feed.shared.notice.pipe().and_then(Nest::new);
+        let nest = self.feed.shared.notice.pipe().and_then(Nest::with_timer);
         let nest = Arc::new(nest.map_err(cannot_be_made)?);
         self.held = None;
         Ok(Arc::clone(self.nest.insert(nest)))
@@ -304,7 +307,15 @@ impl Subscriber {
             nest.hold(pipes.map(|own| own.reader())).map_err(cannot_be_made)?;
             self.held = Some(self.feed.settled);
         }
-        Ok(self.feed.arm())
+        if !self.feed.arm() {
+            return Ok(false);
+        }
+        let look = self.feed.next_look();
+        if look.is_some() || self.looks {
+            nest.set_timer(look);
+            self.looks = look.is_some();
+        }
+        Ok(true)
     }
 }
 

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
 use super::error::SampleError;
 use super::feed::Feed;
+use super::set::Topics;
+use super::subscriber::Subscriber;
 use super::subscription::{Subscription, What};
 use crate::channel::NewestFigures;
 use crate::connect::connection::Descriptors;
@@ -23,6 +26,9 @@ use crate::topic::{
 use crate::wire::{Key, Name, Pattern, Peer, Policy, Topic, Violation};
 
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// Where a page says whether the publisher has attached the subscription.
+const STATE: usize = 192;
 
 fn shape() -> Shape {
     Shape::new(4096).unwrap()
@@ -465,4 +471,42 @@ fn a_publisher_that_wakes_for_nothing_is_dropped() {
     honest.send(1);
     assert_eq!(take(&mut feed), whole(1..=1));
     drop(attacker);
+}
+
+/// Until a publisher has attached the subscription, and while the client is not registered, no wake may come.
+#[test]
+fn an_event_loop_is_woken_to_look_where_no_publisher_wakes_it() {
+    let shared = subscription(Policy::Lossy, true);
+    let topics = Topics::new("nowhere".into());
+    let mut subscriber = Subscriber::new(Arc::clone(&shared), &topics, WaitStrategy::Park);
+    let nest = subscriber.nest().unwrap();
+    let is_readable = |patience: Duration| {
+        let timeout = Timespec::try_from(patience).unwrap();
+        poll(&mut [PollFd::new(&*nest, PollFlags::IN)], Some(&timeout)).unwrap() == 1
+    };
+    let mut alice = Alice::new();
+    let page = create_page().unwrap();
+    let state = open_page(&page).unwrap().pin32(STATE);
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+    let all = [alice.segment.try_clone().unwrap(), page, this_process(), read, write];
+    shared.add(source(1, 1), Descriptors::of(all));
+    for (number, attached, registered) in [(1, false, true), (2, true, false), (3, false, false)] {
+        state.store(u32::from(attached), Ordering::SeqCst);
+        if registered {
+            shared.begins_anew();
+        } else {
+            shared.registration_has_ended();
+        }
+        assert!(subscriber.try_recv().unwrap().is_none());
+        assert!(subscriber.arm_end().unwrap());
+        // She does not know of the subscription.
+        alice.send(1);
+        assert!(is_readable(LIMIT), "{attached} {registered}");
+        assert_eq!(subscriber.try_recv().unwrap().unwrap().sequence(), number);
+    }
+    state.store(1, Ordering::SeqCst);
+    shared.begins_anew();
+    assert!(subscriber.try_recv().unwrap().is_none());
+    assert!(subscriber.arm_end().unwrap());
+    assert!(!is_readable(Duration::ZERO), "the time that was set before is over");
 }

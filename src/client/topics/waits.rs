@@ -5,7 +5,7 @@
 //! Where no wake may come, it sleeps in slices and looks in between: if there are more publishers than the
 //! kernel takes words; while one has not attached the subscription; while one stays that the server has
 //! ended; and while the client is not registered, because a publisher may have been told then that the client
-//! has left.
+//! has left. In an event loop a timer ends such a slice.
 
 #![forbid(unsafe_code)]
 
@@ -98,17 +98,10 @@ impl Feed {
 
     /// Sleeps until somebody wakes this thread, at most until then.
     fn sleep(&mut self, until: Option<Instant>) -> Result<(), SampleError> {
-        let slice = self.sleeps_unheard().then_some(self.slice);
-        let limit = match slice {
-            Some(slice) => {
-                self.slice = LONGEST_SLICE.min(2 * slice);
-                let end = Instant::now() + slice;
-                Some(until.map_or(end, |until| until.min(end)))
-            }
-            None => {
-                self.slice = SHORTEST_SLICE;
-                until
-            }
+        let sees_all = self.parts.len() < MOST && (self.parts.len() <= 1 || sleeps_on_all());
+        let limit = match self.next_slice(self.is_unheard() || !sees_all) {
+            Some(end) => Some(until.map_or(end, |until| until.min(end))),
+            None => until,
         };
         for part in &mut self.parts {
             part.reader.park();
@@ -154,12 +147,22 @@ impl Feed {
         }
     }
 
-    /// Whether something may come without a wake.
-    fn sleeps_unheard(&self) -> bool {
-        self.parts.len() >= MOST
-            || self.shared.is_unregistered()
+    /// The end of the next slice, if the sleep is one. Each is twice as long as the one before.
+    fn next_slice(&mut self, is_one: bool) -> Option<Instant> {
+        let slice = is_one.then_some(self.slice);
+        self.slice = slice.map_or(SHORTEST_SLICE, |slice| LONGEST_SLICE.min(2 * slice));
+        slice.map(|slice| Instant::now() + slice)
+    }
+
+    /// When an event loop is to look again without a wake, if so.
+    pub(super) fn next_look(&mut self) -> Option<Instant> {
+        self.next_slice(self.is_unheard())
+    }
+
+    /// Whether something may come of which no publisher tells.
+    fn is_unheard(&self) -> bool {
+        self.shared.is_unregistered()
             || self.parts.iter().any(|part| !part.is_attached() || part.lingers_since.is_some())
-            || self.parts.len() > 1 && !sleeps_on_all()
     }
 
     fn sleep_on_words(&self, limit: Option<Instant>) -> Woken {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ringpost::{Caller, Key, PublishError, Publisher};
+use ringpost::{Caller, PublishError, Publisher};
 
 use super::super::history::{Kind, Op, Outcome, now};
 use super::super::random::Random;
@@ -33,8 +33,6 @@ pub struct Mine<'a> {
     slot: usize,
     number: u64,
     again: bool,
-    /// The registration under which it was published at first.
-    key: Key,
     /// When the last sample began.
     last: u64,
 }
@@ -73,7 +71,7 @@ impl<'a> Mine<'a> {
         let again_bit = if again { AGAIN } else { 0 };
         let number = u64::from(std::process::id()) << 32 | again_bit | number;
         topical.history.set_published(slot, number, 0);
-        Ok(Some(Mine { topical, publisher, slot, number, again, key: caller.key(), last: 0 }))
+        Ok(Some(Mine { topical, publisher, slot, number, again, last: 0 }))
     }
 
     pub fn slot(&self) -> usize {
@@ -136,10 +134,10 @@ impl<'a> Mine<'a> {
         self.topical.history.put(Kind::Published, 0, Op::Publish, Outcome::Ok, words);
     }
 
-    /// Ends it, under this registration. Subscriptions may have missed one that went to another server and
-    /// ended there before they came.
-    pub fn end(self, key: Key) {
-        if key == self.key {
+    /// Ends it. Subscriptions may have missed one that went to another server and ended there before they
+    /// came, and one that registers again may have gone there without its client's doing.
+    pub fn end(self) {
+        if !self.again {
             self.tell_last();
         }
         self.topical.history.set_published(self.slot, 0, 0);

@@ -85,7 +85,7 @@ impl<'a> Session<'a> {
             }
             4 if self.random.once_in(4) && !self.mine.is_empty() => {
                 let at = some(self.mine.len(), &mut self.random);
-                self.mine.swap_remove(at).end(self.caller.key());
+                self.mine.swap_remove(at).end();
             }
             5 if self.random.once_in(4) && !self.subs.is_empty() => {
                 let at = some(self.subs.len(), &mut self.random);
@@ -100,7 +100,7 @@ impl<'a> Session<'a> {
             9..=19 if !self.mine.is_empty() => {
                 let at = some(self.mine.len(), &mut self.random);
                 if self.mine[at].step(&mut self.random).is_err() {
-                    self.mine.swap_remove(at).end(self.caller.key());
+                    self.mine.swap_remove(at).end();
                 }
             }
             _ if !self.subs.is_empty() => {
@@ -162,9 +162,9 @@ impl<'a> Session<'a> {
 
     /// Leaves in one of the ways to do so.
     fn leave(mut self) {
-        let (way, key) = (self.random.below(4), self.caller.key());
+        let way = self.random.below(4);
         if way > 1 {
-            self.mine.drain(..).for_each(|mine| mine.end(key));
+            self.mine.drain(..).for_each(Mine::end);
             (0..self.subs.len()).rev().for_each(|at| self.close(at));
         }
         self.topical.history.begin(0, Op::Unregister, deadline(ASKING));
@@ -177,7 +177,7 @@ impl<'a> Session<'a> {
             _ => _ = self.caller.unregister(),
         }
         self.topical.history.end(0, Op::Unregister, Outcome::Ok, deadline(ASKING));
-        self.mine.drain(..).for_each(|mine| mine.end(key));
+        self.mine.drain(..).for_each(Mine::end);
         self.subs.drain(..).for_each(Sub::end);
     }
 }
