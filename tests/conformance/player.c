@@ -34,6 +34,7 @@ static const char *word_of(ringpost_status status) {
     case RINGPOST_REFUSED: return "refused";
     case RINGPOST_SERVICE_FAILED: return "service-failed";
     case RINGPOST_RESPONSE_TOO_LARGE: return "response-too-large";
+    case RINGPOST_UNCONFIRMED: return "unconfirmed";
     case RINGPOST_NOTHING_OUTSTANDING: return "nothing-outstanding";
     case RINGPOST_NO_SERVER: return "no-server";
     case RINGPOST_VERSION: return "version";

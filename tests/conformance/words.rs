@@ -49,6 +49,7 @@ impl From<SendError> for Failed {
             SendError::InvalidName(_) => "invalid-name",
             SendError::InboxFull => "full",
             SendError::TimedOut | SendError::NoAnswer => "timed-out",
+            SendError::Unconfirmed => "unconfirmed",
             SendError::Disconnected(reason) | SendError::NotSent(reason) => ended(*reason),
             SendError::NotFound => "not-found",
             SendError::Gone => "gone",

@@ -193,6 +193,10 @@ typedef enum ringpost_status {
      * Something else. The text says what.
      */
     RINGPOST_OTHER = 31,
+    /**
+     * The receiver is on another computer, and nobody knows whether the message was delivered.
+     */
+    RINGPOST_UNCONFIRMED = 32,
 } ringpost_status;
 
 /**

@@ -82,6 +82,8 @@ pub enum ringpost_status {
     RINGPOST_SYSTEM = 30,
     /// Something else. The text says what.
     RINGPOST_OTHER = 31,
+    /// The receiver is on another computer, and nobody knows whether the message was delivered.
+    RINGPOST_UNCONFIRMED = 32,
 }
 
 /// A code, its text, and whether the other side may have done what was asked.
@@ -320,6 +322,7 @@ impl From<SendError> for Failure {
             SendError::InvalidName(_) => RINGPOST_INVALID_NAME,
             SendError::InboxFull => RINGPOST_FULL,
             SendError::TimedOut | SendError::NoAnswer => RINGPOST_TIMED_OUT,
+            SendError::Unconfirmed => RINGPOST_UNCONFIRMED,
             SendError::NotFound => RINGPOST_NOT_FOUND,
             SendError::Gone => RINGPOST_GONE,
             SendError::NotAllowed(_) => RINGPOST_NOT_ALLOWED,

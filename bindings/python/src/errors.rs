@@ -113,6 +113,7 @@ impl Raise for SendError {
             SendError::NotAllowed(_) => "NotAllowed",
             SendError::InboxFull => "Full",
             SendError::TimedOut | SendError::NoAnswer => "TimedOut",
+            SendError::Unconfirmed => "Unconfirmed",
             SendError::TooLarge { .. } => "TooLarge",
             SendError::ShuttingDown => "ShuttingDown",
             SendError::Violation(_) => "Violation",

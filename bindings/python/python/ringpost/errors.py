@@ -79,6 +79,10 @@ class Full(Error, BlockingIOError):
     """There is no room now. Raised by operations that do not wait."""
 
 
+class Unconfirmed(Error):
+    """The receiver is on another computer, and nobody knows whether the message was delivered."""
+
+
 class TooLarge(Error, ValueError):
     """The payload is larger than the rings allow."""
 
