@@ -6,28 +6,33 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ringpost::{Async, Caller, Publisher, Sample, SampleError, Subscriber, Topic};
+use ringpost::{Async, Caller, Key, Peer, Publisher, Sample, SampleError, Subscriber, Topic};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tracing::{debug, warn};
+use zenoh::key_expr::KeyExpr;
 use zenoh::qos::{CongestionControl, Priority};
 
 use crate::local::Local;
 use crate::relay::Wanted;
-use crate::wire::{Said, What, is_foreign, sample_bytes};
+use crate::wire::{Batch, MOST_BATCH, MOST_SAMPLES, Said, Samples, What, is_foreign};
 
 /// Topics of one remote publisher.
 const MOST_TOPICS: usize = 256;
+/// Topics of local publishers whose keys are remembered.
+const MOST_SOURCES: usize = 1024;
 /// For so long the first sample of a topic waits for the subscriptions that were there before the topic.
 const ATTACHING: Duration = Duration::from_millis(100);
+/// A put that takes so long has found a full queue.
+const SLOW: Duration = Duration::from_millis(1);
 
-/// A sample of a remote publisher.
+/// Samples of a remote publisher.
 pub struct Arrived {
     pub topic: Topic,
-    pub sequence: u64,
-    pub payload: Vec<u8>,
-    /// What it takes of that which may wait of its node.
+    /// As they came: not checked.
+    pub batch: Vec<u8>,
+    /// What they take of that which may wait of their node.
     pub _room: OwnedSemaphorePermit,
 }
 
@@ -45,18 +50,11 @@ pub fn subscribe(local: &Local, caller: &mut Caller) -> Result<Vec<Async<Subscri
 /// Tells the other nodes the samples. Returns when the server is gone.
 pub async fn tell(local: &Arc<Local>, watched: Vec<Async<Subscriber>>) {
     let mut tasks = tokio::task::JoinSet::new();
-    for (index, mut subscriber) in watched.into_iter().enumerate() {
-        let local = local.clone();
+    for (index, subscriber) in watched.into_iter().enumerate() {
+        let round = Round::new(local.clone(), index);
         tasks.spawn(async move {
-            loop {
-                match subscriber.recv().await {
-                    Ok(sample) => told(&local, index, &sample),
-                    Err(SampleError::Violation { publisher, violation }) => {
-                        warn!("{} broke the protocol: {violation}", publisher.name);
-                    }
-                    Err(error) => return debug!("topics: {error}"),
-                }
-            }
+            let error = tell_those(subscriber, round).await;
+            debug!("topics: {error}");
         });
     }
     match tasks.is_empty() {
@@ -65,37 +63,175 @@ pub async fn tell(local: &Arc<Local>, watched: Vec<Async<Subscriber>>) {
     }
 }
 
-fn told(local: &Local, index: usize, sample: &Sample<'_>) {
-    let (settings, name) = (&local.node.settings, sample.publisher().name);
-    // What represents a client of another node has its topics from there.
-    if is_foreign(&name) || !settings.exports(name.as_str()) {
-        return;
+/// Tells the samples of one subscription. Returns why there are no more.
+async fn tell_those(mut subscriber: Async<Subscriber>, mut round: Round) -> SampleError {
+    loop {
+        if let Err(error) = subscriber.recv().await.map(|sample| round.add(&sample)).or_else(goes_on) {
+            return error;
+        }
+        // What else is there by now.
+        while !round.is_full() {
+            match subscriber.get_mut().try_recv() {
+                Ok(None) => break,
+                Ok(Some(sample)) => round.add(&sample),
+                Err(error) => {
+                    if let Err(error) = goes_on(error) {
+                        return error;
+                    }
+                }
+            }
+        }
+        if round.tell() {
+            tokio::task::yield_now().await;
+        }
     }
-    // A topic that several patterns match is told once.
-    let Ok(topic) = Topic::try_from(sample.topic()) else { return };
-    if settings.export.iter().position(|pattern| pattern.matches(&topic)) != Some(index) {
-        return;
+}
+
+fn goes_on(error: SampleError) -> Result<(), SampleError> {
+    match error {
+        SampleError::Violation { publisher, violation } => {
+            warn!("{} broke the protocol: {violation}", publisher.name);
+            Ok(())
+        }
+        error => Err(error),
     }
-    let what = What::Topic(name, topic);
-    let said = Said { node: local.node.name().clone(), instance: local.node.instance, what };
-    let bytes = sample_bytes(sample.sequence(), sample.payload());
-    let put = local.node.session.put(said.to_string(), bytes).priority(Priority::DataLow);
-    let put = put.congestion_control(CongestionControl::Drop);
-    if let Err(error) = zenoh::Wait::wait(put) {
-        debug!("a sample was not sent: {error}");
+}
+
+/// The samples that were there at one time, one batch for each topic of each publisher.
+struct Round {
+    local: Arc<Local>,
+    /// The number of the pattern.
+    index: usize,
+    /// Topics of publishers, and where they are found.
+    sources: Vec<Source>,
+    places: HashMap<Key, HashMap<Topic, usize>>,
+    /// Those whose batches are not empty. The next sample is probably of the last one.
+    open: Vec<usize>,
+    samples: usize,
+    bytes: usize,
+    is_slow: bool,
+}
+
+struct Source {
+    publisher: Key,
+    topic: Topic,
+    /// None if it is not told, or not for this pattern.
+    key: Option<KeyExpr<'static>>,
+    batch: Batch,
+}
+
+impl Round {
+    fn new(local: Arc<Local>, index: usize) -> Round {
+        Round {
+            local,
+            index,
+            sources: Vec::new(),
+            places: HashMap::new(),
+            open: Vec::new(),
+            samples: 0,
+            bytes: 0,
+            is_slow: false,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.samples >= MOST_SAMPLES || self.bytes >= MOST_BATCH
+    }
+
+    fn add(&mut self, sample: &Sample<'_>) {
+        self.samples += 1;
+        let Some(at) = self.place(sample.publisher(), sample.topic()) else { return };
+        let source = &mut self.sources[at];
+        if source.key.is_none() {
+            return;
+        }
+        self.bytes += sample.payload().len();
+        if !source.batch.add(sample.sequence(), sample.payload()) {
+            self.put(at, false);
+            self.sources[at].batch.add(sample.sequence(), sample.payload());
+        } else if !self.open.contains(&at) {
+            self.open.push(at);
+        }
+    }
+
+    fn place(&mut self, publisher: &Peer, topic: &str) -> Option<usize> {
+        let is = |source: &Source| source.publisher == publisher.key && *source.topic == *topic;
+        if let Some(&last) = self.open.last()
+            && is(&self.sources[last])
+        {
+            return Some(last);
+        }
+        if let Some(&at) = self.places.get(&publisher.key).and_then(|topics| topics.get(topic)) {
+            return Some(at);
+        }
+        let topic = Topic::try_from(topic).ok()?;
+        let key = self.key(publisher, &topic);
+        self.places.entry(publisher.key).or_default().insert(topic.clone(), self.sources.len());
+        self.sources.push(Source { publisher: publisher.key, topic, key, batch: Batch::default() });
+        Some(self.sources.len() - 1)
+    }
+
+    /// Under which key this topic is told, if it is.
+    fn key(&self, publisher: &Peer, topic: &Topic) -> Option<KeyExpr<'static>> {
+        let (node, name) = (&self.local.node, publisher.name);
+        // What represents a client of another node has its topics from there.
+        if is_foreign(&name) || !node.settings.exports(name.as_str()) {
+            return None;
+        }
+        // A topic that several patterns match is told once.
+        if node.settings.export.iter().position(|pattern| pattern.matches(topic)) != Some(self.index) {
+            return None;
+        }
+        let what = What::Topic(name, topic.clone());
+        let said = Said { node: node.name().clone(), instance: node.instance, what };
+        said.to_string().try_into().inspect_err(|error| debug!("{topic} is not told: {error}")).ok()
+    }
+
+    /// Puts what is there. Returns whether there may be more.
+    fn tell(&mut self) -> bool {
+        let open = std::mem::take(&mut self.open);
+        for (number, &at) in open.iter().enumerate() {
+            self.put(at, number + 1 == open.len());
+        }
+        if self.sources.len() > MOST_SOURCES {
+            (self.sources, self.places) = Default::default();
+        }
+        let was_full = self.is_full();
+        (self.samples, self.bytes) = (0, 0);
+        was_full
+    }
+
+    fn put(&mut self, at: usize, is_last: bool) {
+        let Source { key: Some(key), batch, .. } = &mut self.sources[at] else { return };
+        let put = self.local.node.session.put(&*key, batch.take()).priority(Priority::DataLow);
+        let put = put.congestion_control(CongestionControl::Drop).express(is_last);
+        let (put, since) = (|| zenoh::Wait::wait(put), Instant::now());
+        let done = match self.is_slow {
+            true => tokio::task::block_in_place(put),
+            false => put(),
+        };
+        self.is_slow = since.elapsed() > SLOW;
+        if let Err(error) = done {
+            debug!("samples were not sent: {error}");
+        }
     }
 }
 
 /// Publishes the samples of a remote publisher.
 pub async fn publish(samples: &mut mpsc::Receiver<Arrived>, wants: mpsc::Sender<Wanted>) {
     let mut topics: HashMap<Topic, Option<Publisher>> = HashMap::new();
-    while let Some(Arrived { topic, sequence, payload, _room }) = samples.recv().await {
+    while let Some(Arrived { topic, batch, _room }) = samples.recv().await {
+        let Some(batch) = Samples::read(&batch) else {
+            debug!("{topic}: a batch that is none was ignored");
+            continue;
+        };
         if !topics.contains_key(&topic) {
             if topics.len() >= MOST_TOPICS {
                 continue;
             }
+            let Some((first, _)) = batch.clone().next() else { continue };
             let (publisher, of_publisher) = oneshot::channel();
-            let wanted = Wanted { topic: topic.clone(), first: sequence, publisher };
+            let wanted = Wanted { topic: topic.clone(), first, publisher };
             if wants.send(wanted).await.is_err() {
                 return;
             }
@@ -108,12 +244,19 @@ pub async fn publish(samples: &mut mpsc::Receiver<Arrived>, wants: mpsc::Sender<
             topics.insert(topic.clone(), publisher);
         }
         let Some(Some(publisher)) = topics.get_mut(&topic) else { continue };
-        if sequence <= publisher.sequence() {
-            continue;
+        for (sequence, payload) in batch {
+            let ahead = sequence.saturating_sub(publisher.sequence());
+            let sent = match ahead {
+                0 => continue,
+                1 => publisher.send(payload),
+                _ => publisher.skip_to(sequence).and_then(|()| publisher.send(payload)),
+            };
+            if let Err(error) = sent {
+                debug!("{topic}: {error}");
+            }
         }
-        let sent = publisher.skip_to(sequence).and_then(|()| publisher.send(&payload[..]));
-        if let Err(error) = sent {
-            debug!("{topic}: {error}");
+        if !samples.is_empty() {
+            tokio::task::yield_now().await;
         }
     }
     std::future::pending().await
