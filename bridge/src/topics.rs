@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringpost::{Async, Caller, Key, Peer, Publisher, Sample, SampleError, Subscriber, Topic};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, mpsc, oneshot};
 use tracing::{debug, warn};
 use zenoh::key_expr::KeyExpr;
 use zenoh::qos::{CongestionControl, Priority};
@@ -105,7 +105,9 @@ struct Round {
     /// Topics of publishers, and where they are found.
     sources: Vec<Source>,
     places: HashMap<Key, HashMap<Topic, usize>>,
-    /// Those whose batches are not empty. The next sample is probably of the last one.
+    /// The source of the last sample: the next one is probably of the same.
+    last: usize,
+    /// Those whose batches are not empty.
     open: Vec<usize>,
     samples: usize,
     bytes: usize,
@@ -127,6 +129,7 @@ impl Round {
             index,
             sources: Vec::new(),
             places: HashMap::new(),
+            last: 0,
             open: Vec::new(),
             samples: 0,
             bytes: 0,
@@ -141,25 +144,27 @@ impl Round {
     fn add(&mut self, sample: &Sample<'_>) {
         self.samples += 1;
         let Some(at) = self.place(sample.publisher(), sample.topic()) else { return };
-        let source = &mut self.sources[at];
+        self.last = at;
+        let (source, payload) = (&mut self.sources[at], sample.payload());
         if source.key.is_none() {
             return;
         }
-        self.bytes += sample.payload().len();
-        if !source.batch.add(sample.sequence(), sample.payload()) {
-            self.put(at, false);
-            self.sources[at].batch.add(sample.sequence(), sample.payload());
-        } else if !self.open.contains(&at) {
+        self.bytes += payload.len();
+        if source.batch.is_empty() {
             self.open.push(at);
+        }
+        if !source.batch.add(sample.sequence(), payload) {
+            self.put(at, false);
+            self.sources[at].batch.add(sample.sequence(), payload);
         }
     }
 
     fn place(&mut self, publisher: &Peer, topic: &str) -> Option<usize> {
-        let is = |source: &Source| source.publisher == publisher.key && *source.topic == *topic;
-        if let Some(&last) = self.open.last()
-            && is(&self.sources[last])
+        if let Some(last) = self.sources.get(self.last)
+            && last.publisher == publisher.key
+            && *last.topic == *topic
         {
-            return Some(last);
+            return Some(self.last);
         }
         if let Some(&at) = self.places.get(&publisher.key).and_then(|topics| topics.get(topic)) {
             return Some(at);
@@ -218,7 +223,8 @@ impl Round {
 }
 
 /// Publishes the samples of a remote publisher.
-pub async fn publish(samples: &mut mpsc::Receiver<Arrived>, wants: mpsc::Sender<Wanted>) {
+pub async fn publish(samples: Arc<Mutex<mpsc::Receiver<Arrived>>>, wants: mpsc::Sender<Wanted>) {
+    let mut samples = samples.lock().await;
     let mut topics: HashMap<Topic, Option<Publisher>> = HashMap::new();
     while let Some(Arrived { topic, batch, _room }) = samples.recv().await {
         let Some(batch) = Samples::read(&batch) else {
@@ -259,7 +265,6 @@ pub async fn publish(samples: &mut mpsc::Receiver<Arrived>, wants: mpsc::Sender<
             tokio::task::yield_now().await;
         }
     }
-    std::future::pending().await
 }
 
 async fn attached(publisher: &Publisher) {

@@ -388,10 +388,14 @@ pub struct Batch {
 }
 
 impl Batch {
+    pub fn is_empty(&self) -> bool {
+        self.samples == 0
+    }
+
     /// Adds a sample. False if it is to go into another batch.
     pub fn add(&mut self, sequence: u64, payload: &[u8]) -> bool {
         let len = payload.len() as u64;
-        if self.samples == 0 {
+        if self.is_empty() {
             self.bytes.reserve_exact(self.before.max(payload.len() + 16));
             self.bytes.extend(sequence.to_le_bytes());
         } else {
