@@ -603,16 +603,93 @@ mod tests {
         assert_eq!(Answer::read([&[b'x'; MOST_TEXT + 1][..], &[Outcome::Failed as u8]].concat()), None);
     }
 
-    /// Whatever a node sends: it is refused, or it is exactly what a bridge would have sent.
-    #[test]
-    fn nothing_is_read_that_would_not_be_written() {
+    fn random() -> impl FnMut(usize) -> usize {
         let mut state = 1_u64;
-        let mut random = move |below: usize| {
+        move |below: usize| {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
             (state >> 11) as usize % below
-        };
+        }
+    }
+
+    /// A batch of these samples. Fails if they do not fit into one.
+    fn batch<'a>(samples: impl IntoIterator<Item = (u64, &'a [u8])>) -> Option<Vec<u8>> {
+        let mut batch = Batch::default();
+        samples.into_iter().all(|(sequence, payload)| batch.add(sequence, payload)).then(|| batch.take())
+    }
+
+    #[test]
+    fn batches_are_read_as_they_were_written_and_not_if_changed() {
+        let (mut random, bytes) = (random(), [7; 300]);
+        let (mut read, mut refused) = (0, 0);
+        for _ in 0..2_000 {
+            let mut sequence = [0, 7, 1 << 40, u64::MAX - (1 << 41)][random(4)];
+            let mut samples = Vec::new();
+            for _ in 0..=random(20) {
+                sequence += [1, 1, 1, 2, 127, 128, 1 << 35][random(7)];
+                samples.push((sequence, &bytes[..[0, 1, 48, 127, 128, 300][random(6)]]));
+            }
+            let written = batch(samples.iter().copied()).unwrap();
+            assert_eq!(Samples::read(&written).unwrap().collect::<Vec<_>>(), samples);
+            for _ in 0..20 {
+                let mut changed = written.clone();
+                match random(3) {
+                    0 => changed.truncate(random(changed.len())),
+                    1 => changed.extend((0..=random(8)).map(|_| random(256) as u8)),
+                    _ => {
+                        let at = random(changed.len());
+                        changed[at] = random(256) as u8;
+                    }
+                }
+                match Samples::read(&changed) {
+                    None => refused += 1,
+                    Some(samples) => {
+                        let all: Vec<_> = samples.clone().collect();
+                        assert!(all.is_sorted_by(|one, next| one.0 < next.0), "the numbers rise");
+                        assert_eq!(batch(samples).unwrap(), changed, "there is one way to write it");
+                        read += 1;
+                    }
+                }
+            }
+        }
+        assert!(read > 1000 && refused > 1000, "{read} read and {refused} refused");
+    }
+
+    #[test]
+    fn a_batch_has_bounds_and_a_large_sample_is_alone() {
+        let large = vec![7; 10 * MOST_BATCH];
+        let alone = batch([(1, &large[..])]).unwrap();
+        assert_eq!(Samples::read(&alone).unwrap().next(), Some((1, &large[..])));
+        assert_eq!(batch([(1, &large[..]), (2, &[])]), None);
+        assert_eq!(batch([(1, &b""[..]), (1, b"")]), None, "a number twice");
+        assert_eq!(batch([(2, &b""[..]), (1, b"")]), None);
+        let several = |count: usize, len: usize| batch((1..).map(|at| (at, &large[..len])).take(count));
+        assert!(Samples::read(&several(MOST_SAMPLES, 0).unwrap()).is_some());
+        assert_eq!(several(MOST_SAMPLES + 1, 0), None);
+        // The first number, three bytes for each length, and a step.
+        let half = (MOST_BATCH - 8 - 3 - 1 - 3) / 2;
+        let full = batch([(1, &large[..half]), (2, &large[..half + 1])]).unwrap();
+        assert_eq!((full.len(), Samples::read(&full).unwrap().count()), (MOST_BATCH, 2));
+        assert_eq!(batch([(1, &large[..half]), (2, &large[..half + 2])]), None);
+        // What a bridge would not send is refused.
+        let many = [&1_u64.to_le_bytes()[..], &[0], &[1, 0].repeat(MOST_SAMPLES)].concat();
+        assert!(Samples::read(&many).is_none(), "one more than there may be");
+        assert!(Samples::read(&many[..many.len() - 2]).is_some());
+        let long = [&full[..], &[1, 0x88, 0x27], &[7; 5000]].concat();
+        assert!(Samples::read(&long).is_none(), "too long for more than one");
+        for wrong in [&[][..], &[0], &[0x80, 0], &[1], &[1, 0x80, 0], &[1, 1], &[1, 0xFF]] {
+            let bytes = [&5_u64.to_le_bytes()[..], &[0], wrong].concat();
+            assert_eq!(Samples::read(&bytes).is_some(), wrong.is_empty(), "{wrong:?}");
+        }
+        let over = [&u64::MAX.to_le_bytes()[..], &[0, 1, 0]].concat();
+        assert!(Samples::read(&over).is_none(), "there is no such number");
+    }
+
+    /// Whatever a node sends: it is refused, or it is exactly what a bridge would have sent.
+    #[test]
+    fn nothing_is_read_that_would_not_be_written() {
+        let mut random = random();
         let (from, to, patience) = (name("al i/ce").unwrap(), Key::from_bytes([9; 16]), MOST_PATIENCE);
         let seeds = [
             Ask::Send { instance: 1, sequence: 2, from, to, patience, payload: b"hello" },
