@@ -16,8 +16,8 @@
 //! follows, and next to nothing may be missed. *Not held up*, the publisher publishes without a pause, as
 //! fast as it can, and most of what it publishes nobody could carry.
 //!
-//! Last, calls of two clients of one node, with nothing beside, beside these samples in step, and beside those
-//! of bare Zenoh. All share the CPUs, so the last two are to be held against each other.
+//! Last, calls of two clients of one node, with nothing beside, beside these samples in step, and beside
+//! those of bare Zenoh. All share the CPUs, so the last two are to be held against each other.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -357,7 +357,11 @@ impl Load {
     }
 
     /// What is taken in a second, the share of what is missed, and how many CPUs it takes, while this runs.
-    fn during(&mut self, others: &[u32], run: impl FnOnce() -> Result<(), Failure>) -> Result<[f64; 3], Failure> {
+    fn during(
+        &mut self,
+        others: &[u32],
+        run: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<[f64; 3], Failure> {
         let own = self.processes.each_ref().map(|process| process.0.id());
         let all = [others, &own].concat();
         let cpu = || all.iter().map(|pid| cpu(*pid)).sum::<Result<f64, Failure>>();

@@ -238,8 +238,8 @@ impl Local {
         lock(&self.links).remove(id);
     }
 
-    /// Samples of another node. Those for which its publisher's representative has no room are lost, and are a
-    /// gap. This runs on a thread of the session, and must not wait.
+    /// Samples of another node. Those for which its publisher's representative has no room are lost, and are
+    /// a gap. This runs on a thread of the session, and must not wait.
     pub fn samples(&self, said: Said, bytes: Cow<'_, [u8]>) {
         let What::Topic(publisher, topic) = said.what else { return };
         if self.node.settings.imports(&said.node, topic.as_str())

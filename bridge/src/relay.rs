@@ -1,10 +1,10 @@
 //! What represents a remote client here: a registration under its name, which the server knows as a relay.
 //!
-//! One task does all of it but to publish. Messages that local clients send to it go to the node of the client, and their
-//! senders hear what became of them (`messages`); links with it are carried there (`links`); what the client
-//! itself sends, calls and publishes arrives as jobs and samples. The channel to the server has one user,
-//! `act`: confirmations come first, and nothing there waits long for room in a local inbox, because they
-//! would wait behind it.
+//! One task does all of it but to publish. Messages that local clients send to it go to the node of the
+//! client, and their senders hear what became of them (`messages`); links with it are carried there
+//! (`links`); what the client itself sends, calls and publishes arrives as jobs and samples. The channel to
+//! the server has one user, `act`: confirmations come first, and nothing there waits long for room in a local
+//! inbox, because they would wait behind it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -3,6 +3,25 @@
 //! A sample keeps its publisher, its topic and its number. What is lost on the way (at a full queue, or
 //! because the network was gone) is a gap in the numbers, as at home; nothing is sent twice. Reliable
 //! subscriptions are reliable at each server, not across: between the servers nobody holds a publisher up.
+//!
+//! # Batches
+//!
+//! The bridge takes the samples that are there, at most `MOST_SAMPLES` or `MOST_BATCH` bytes of them, and
+//! puts those of one topic of one publisher as one batch. It never waits for more: a sample that is alone
+//! goes at once, and while a put is under way the next ones gather in their publisher's ring. The library
+//! takes samples of several publishers in turn, so none of them waits behind a busy one for longer than such
+//! a round. The other bridge publishes a batch as a whole. Both let other tasks run between two batches.
+//!
+//! # A full queue
+//!
+//! One put goes to all nodes that listen. At a node whose queue is full it waits for `PATIENCE`, once; after
+//! that, puts pass that node over until a part of its queue was sent. So a slow node holds up the samples for
+//! others by at most that time for each 64 KiB that it takes (by 50 ms if a sample is larger than that), and
+//! never messages or calls, which have a queue of their own. Meanwhile the rings go on, and what the bridge
+//! cannot take is lost there, where it has cost nothing yet. Without that wait, with a publisher that does
+//! not pause, 15 to 60 % of the samples that were taken got lost at the queue, and a batch had 200 to 350 of
+//! them; with 1 ms mostly less than 5 %, and a batch had 700 to 900; 5 ms gained nothing more, nor did a
+//! longer queue.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,8 +43,8 @@ const MOST_TOPICS: usize = 256;
 const MOST_SOURCES: usize = 1024;
 /// For so long the first sample of a topic waits for the subscriptions that were there before the topic.
 const ATTACHING: Duration = Duration::from_millis(100);
-/// A put that takes so long has found a full queue.
-const SLOW: Duration = Duration::from_millis(1);
+/// For so long a put waits at a full queue.
+pub const PATIENCE: Duration = Duration::from_millis(1);
 
 /// Samples of a remote publisher.
 pub struct Arrived {
@@ -111,6 +130,8 @@ struct Round {
     open: Vec<usize>,
     samples: usize,
     bytes: usize,
+    /// Whether the last put found a full queue. Then another thread stands in for this one during the next,
+    /// which costs more than a put that does not wait.
     is_slow: bool,
 }
 
@@ -215,7 +236,7 @@ impl Round {
             true => tokio::task::block_in_place(put),
             false => put(),
         };
-        self.is_slow = since.elapsed() > SLOW;
+        self.is_slow = since.elapsed() >= PATIENCE;
         if let Err(error) = done {
             debug!("samples were not sent: {error}");
         }

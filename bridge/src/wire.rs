@@ -373,10 +373,10 @@ impl Answer {
     }
 }
 
-/// Samples of one topic of one publisher, as one put carries them. The first has its number, each other one by
-/// how much its number is higher; then come the length and the payload. Steps and lengths have seven bits in
-/// a byte, the low ones first, and the eighth says that more follow. A sample that is larger than a batch is
-/// alone.
+/// Samples of one topic of one publisher, as one put carries them. The first has its number, each other one
+/// by how much its number is higher; then come the length and the payload. Steps and lengths have seven bits
+/// in a byte, the low ones first, and the eighth says that more follow. A sample that is larger than a batch
+/// is alone.
 #[derive(Default)]
 pub struct Batch {
     bytes: Vec<u8>,
