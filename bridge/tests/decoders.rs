@@ -31,8 +31,12 @@ pub fn check(data: &[u8]) {
             }
         }
         6 => {
-            if let Some((sequence, payload)) = wire::read_sample(rest) {
-                assert_eq!(wire::sample_bytes(sequence, payload), rest);
+            if let Some(samples) = wire::Samples::read(rest) {
+                let mut batch = wire::Batch::default();
+                for (sequence, payload) in samples {
+                    assert!(batch.add(sequence, payload), "the numbers rise");
+                }
+                assert_eq!(batch.take(), rest);
             }
         }
         _ => {
@@ -63,8 +67,8 @@ mod tests {
         let mut all = Vec::new();
         let asks = [
             Ask::Claim { instance: 1 },
-            Ask::Send { instance: 1, sequence: 2, from: from.clone(), to, patience, payload: b"hello" },
-            Ask::Open { instance: 1, link: 2, from: from.clone(), to, patience },
+            Ask::Send { instance: 1, sequence: 2, from, to, patience, payload: b"hello" },
+            Ask::Open { instance: 1, link: 2, from, to, patience },
             Ask::Call { instance: 1, link: 2, sequence: 3, post: true, payload: b"ping" },
             Ask::Close { instance: 1, link: 2 },
         ];
@@ -76,9 +80,16 @@ mod tests {
             );
         }
         all.push([&[5][..], &Answer::new(Outcome::Failed, "why").bytes()].concat());
-        all.push([&[6][..], &wire::sample_bytes(7, b"sample")].concat());
+        let samples = [(7, 6), (8, 0), (300, 1), (301, 130)];
+        for count in 1..=samples.len() {
+            let mut batch = wire::Batch::default();
+            for (sequence, len) in &samples[..count] {
+                assert!(batch.add(*sequence, &[7; 130][..*len]));
+            }
+            all.push([&[6][..], &batch.take()].concat());
+        }
         let topic = Topic::try_from("prices/AAPL/last").expect("a topic");
-        for what in [What::Claim, What::Client(from.clone(), to), What::Topic(from, topic)] {
+        for what in [What::Claim, What::Client(from, to), What::Topic(from, topic)] {
             let said = Said { node: node.clone(), instance: 77, what };
             all.push([&[7][..], said.to_string().as_bytes()].concat());
         }
