@@ -33,7 +33,7 @@ pub struct Local {
     relays: Mutex<HashMap<(NodeName, Name), Relay>>,
     /// Links of clients of other nodes with local ones.
     links: Mutex<HashMap<LinkId, mpsc::Sender<LinkJob>>>,
-    /// What the other nodes have not answered, of each link of a local client with one of theirs.
+    /// What other nodes have not answered, for each link of a local client with one of theirs.
     pub awaited: Mutex<HashMap<u64, Awaited>>,
 }
 
@@ -232,7 +232,7 @@ impl Local {
             payload: said.payload.to_vec(),
             room,
         });
-        if !job.is_some_and(|job| jobs.try_send(job).is_ok()) {
+        if job.is_none_or(|job| jobs.try_send(job).is_err()) {
             links.remove(&id);
         }
     }
