@@ -129,7 +129,7 @@ async fn carry(local: Arc<Local>, who: Who, incoming: Incoming) {
                 async move {
                     let payload = request.payload();
                     if !fits {
-                        return Err(failed(format!("{} bytes are too many for the network", payload.len())));
+                        return Err(failed(too_many(payload.len())));
                     }
                     let step = if request.wants_response() { Step::Call } else { Step::Post };
                     let call = OnLink { instance, link, sequence, step, payload };
@@ -168,6 +168,10 @@ async fn ask(local: &Local, to: &NodeName, call: &OnLink<'_>) -> Option<Result<V
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Failed(String);
+
+fn too_many(len: usize) -> String {
+    format!("{len} bytes are too many for the network")
+}
 
 fn failed(text: String) -> ServiceError {
     ServiceError::from(Failed(text))
@@ -242,7 +246,10 @@ async fn serve(listed: &Listed, mut link: Async<Link>, mut jobs: mpsc::Receiver<
             reply = link.response(), if waits => {
                 let Some((sequence, room)) = outstanding.pop_front() else { return };
                 match reply {
-                    Ok(reply) => answer(sequence, room, Step::Done, &reply).await,
+                    Ok(reply) if reply.len() <= MOST_PAYLOAD => {
+                        answer(sequence, room, Step::Done, &reply).await
+                    }
+                    Ok(reply) => answer(sequence, room, Step::Failed, too_many(reply.len()).as_bytes()).await,
                     Err(CallError::ServiceFailed(text) | CallError::ResponseTooLarge(text)) => {
                         answer(sequence, room, Step::Failed, cut(&text)).await
                     }
