@@ -352,11 +352,9 @@ impl Node {
         match said.step {
             Step::Call | Step::Post => {
                 let known = self.owner(from) == Some(said.instance);
-                let room = self
-                    .ways
-                    .get(from)
-                    .filter(|_| known)
-                    .and_then(|way| way.asked.clone().try_acquire_many_owned(pieces(bytes.len())).ok());
+                let room = self.ways.get(from).filter(|_| known).and_then(|way| {
+                    way.asked.clone().try_acquire_many_owned(pieces(said.payload.len())).ok()
+                });
                 local.called(from, &said, room);
             }
             Step::Done | Step::Failed if said.instance == self.instance => local.answered(from, &said),
