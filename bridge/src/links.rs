@@ -40,7 +40,7 @@ const OPENING: Duration = Duration::from_secs(4);
 const CONNECTING: Duration = Duration::from_secs(2);
 /// As long as anybody wants.
 const LONG: Duration = Duration::from_secs(365 * 24 * 3600);
-/// How often an idle link is looked at.
+/// How often a link is asked whether it has ended.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// A call that came over a link.
@@ -232,7 +232,7 @@ impl Drop for Listed {
 async fn serve(listed: &Listed, mut link: Async<Link>, mut jobs: mpsc::Receiver<LinkJob>) {
     let mut outstanding: VecDeque<(u64, OwnedSemaphorePermit)> = VecDeque::new();
     let mut expected = 0;
-    let closer = link.get_ref().closer();
+    let (closer, mut look) = (link.get_ref().closer(), tokio::time::interval(LOOK));
     let (node, (to, instance, number)) = (&listed.local.node, &listed.id);
     // The room is free before the other node can know of the answer, and use it again.
     let answer = async |sequence: u64, room: OwnedSemaphorePermit, step: Step, payload: &[u8]| {
@@ -278,7 +278,7 @@ async fn serve(listed: &Listed, mut link: Async<Link>, mut jobs: mpsc::Receiver<
                     Err(error) => return debug!("a link across: {error}"),
                 }
             }
-            () = tokio::time::sleep(LOOK) => {
+            _ = look.tick() => {
                 if closer.reason().is_some() {
                     return;
                 }

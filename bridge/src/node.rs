@@ -131,7 +131,8 @@ impl Node {
         let mut ways = HashMap::new();
         for other in &settings.allow {
             let links = session.declare_publisher(link_key(other, &settings.node)).priority(Priority::Data);
-            let links = links.congestion_control(CongestionControl::Block).express(true);
+            // Not express: what comes while one is written goes with the next, in one piece.
+            let links = links.congestion_control(CongestionControl::Block);
             let links = links.allowed_destination(Locality::Remote).await;
             let links = links.map_err(|error| format!("the network: {error}"))?;
             let way = Way {
