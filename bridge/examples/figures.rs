@@ -284,7 +284,7 @@ fn figures() -> Result<(), Failure> {
                     Ok(stream.read_exact(&mut [0; SIZE])?)
                 })?,
                 timed(|| ask()?.then_some(()).ok_or_else(|| "no reply".into()))?,
-                timed(|| Ok(drop(link.call(&payload[..])?)))?,
+                timed(|| Ok(_ = link.call(&payload[..])?))?,
             ];
             if round >= 2 {
                 tcp.push(times[0]);

@@ -1,27 +1,34 @@
-//! Links across: a question for each call, in order, and at most once.
+//! Links across: a sample for each call and for each answer, in order, and at most once.
 //!
 //! The caller's bridge accepts the link once the other node has opened one with the callee, by a question
 //! that stays open as long as the link: its end tells that the other half has ended, or the node is gone.
-//! Each call is a question with the next number. The callee's bridge passes on only the number that it
-//! expects, so a call that is lost ends the link rather than be passed on late, and none is passed on twice.
-//! A caller whose link ends hears that its outstanding calls may have been executed, as at home. Posts are
-//! questions, too, answered when they lie in the link: so a caller that posts more than the network carries
+//! Calls and answers are samples for one bridge alone, and match by their number. (They were questions once.
+//! Zenoh routes a question and its answers on their own, sets a timer, and sends a word after the last
+//! answer: a bare one takes 1.7 times what two samples take.)
+//!
+//! The callee's bridge passes on only the number that it expects, so a call that is lost ends the link rather
+//! than be passed on late, and none is passed on twice. Samples that block at a full queue are lost with the
+//! connection only; that ends the open question as well, so nobody waits for an answer that was lost. Each
+//! bridge ends the link by ending that question, whatever is wrong. A caller whose link ends hears that its
+//! outstanding calls may have been executed, as at home.
+//!
+//! Posts are answered, too, when they lie in the link: so a caller that posts more than the network carries
 //! waits for room in its ring.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ringpost::{Async, CallError, Caller, ConnectError, Incoming, Key, Link, Listener, ServiceError};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::debug;
 
 use crate::local::{LinkId, Local};
-use crate::node::{Answers, Lost};
+use crate::node::{Answers, Lost, lock};
 use crate::relay::Who;
 use crate::tls::MOST_PAYLOAD;
-use crate::wire::{Answer, Ask, Outcome};
+use crate::wire::{Answer, Ask, NodeName, OnLink, Outcome, Step, cut};
 
 /// Calls over one link that are not answered.
 const WINDOW: usize = 256;
@@ -33,7 +40,7 @@ const OPENING: Duration = Duration::from_secs(4);
 const CONNECTING: Duration = Duration::from_secs(2);
 /// As long as anybody wants.
 const LONG: Duration = Duration::from_secs(365 * 24 * 3600);
-/// How often an idle link is looked at.
+/// How often a link is asked whether it has ended.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// A call that came over a link.
@@ -41,7 +48,26 @@ pub struct LinkJob {
     pub sequence: u64,
     pub post: bool,
     pub payload: Vec<u8>,
-    pub answer: Answers,
+    /// What it takes of that which its node may ask at once.
+    pub room: OwnedSemaphorePermit,
+}
+
+/// The calls and posts over one link that the other node has not answered.
+pub struct Awaited {
+    pub to: NodeName,
+    pub calls: HashMap<u64, oneshot::Sender<Result<Vec<u8>, String>>>,
+}
+
+/// An entry in the table of those, for as long as the link is carried.
+struct Awaiting {
+    local: Arc<Local>,
+    link: u64,
+}
+
+impl Drop for Awaiting {
+    fn drop(&mut self) {
+        lock(&self.local.awaited).remove(&self.link);
+    }
 }
 
 /// Accepts links with a remote client, until its listener ends.
@@ -92,31 +118,34 @@ async fn carry(local: Arc<Local>, who: Who, incoming: Incoming) {
     match responder {
         Err(error) => debug!("{} with {}: {error}", from.name, who.full),
         Ok((mut responder, closer)) => {
-            let mut sequence = 0;
+            let calls = HashMap::new();
+            lock(&local.awaited).insert(link, Awaited { to: who.node.clone(), calls });
+            let _awaiting = Awaiting { local: local.clone(), link };
+            let mut last = 0;
             let served = responder.serve_pipelined(WINDOW, |request| {
-                sequence += 1;
-                let (node, to, closer) = (node.clone(), who.node.clone(), closer.clone());
+                let fits = request.payload().len() <= MOST_PAYLOAD;
+                last += u64::from(fits);
+                let (local, to, closer, sequence) = (local.clone(), who.node.clone(), closer.clone(), last);
                 async move {
-                    let post = !request.wants_response();
                     let payload = request.payload();
-                    if payload.len() > MOST_PAYLOAD {
-                        // Its number is missing there: the next call ends the link.
-                        return Err(failed(format!("{} bytes are too many for the network", payload.len())));
+                    if !fits {
+                        return Err(failed(too_many(payload.len())));
                     }
-                    let ask = Ask::Call { instance, link, sequence, post, payload };
-                    let answer = node.ask(&to, &ask, LONG).await;
-                    match answer {
-                        Ok(answer) if answer.outcome == Outcome::Ok => Ok(answer.body),
-                        Ok(answer) if answer.outcome == Outcome::Failed => Err(failed(answer.text())),
-                        // Nobody knows, or the order is broken: only the end of the link says so.
-                        other => {
+                    let step = if request.wants_response() { Step::Call } else { Step::Post };
+                    let call = OnLink { instance, link, sequence, step, payload };
+                    match ask(&local, &to, &call).await {
+                        Some(answer) => answer.map_err(failed),
+                        // Nobody knows: only the end of the link says so.
+                        None => {
                             closer.close();
-                            Err(failed(format!("the link across has ended: {other:?}")))
+                            Err(failed("the link across has ended".into()))
                         }
                     }
                 }
             });
             tokio::select! {
+                biased;
+                // Answers that came before the end are given.
                 _ = served => {}
                 // Nothing more is said of a link before its end.
                 _ = answers.next() => closer.close(),
@@ -126,10 +155,23 @@ async fn carry(local: Arc<Local>, who: Who, incoming: Incoming) {
     let _ = node.ask(&who.node, &close, OPENING).await;
 }
 
+/// Passes a call or a post on, and waits for the answer. None if it was not sent, or is not answered.
+async fn ask(local: &Local, to: &NodeName, call: &OnLink<'_>) -> Option<Result<Vec<u8>, String>> {
+    let _room = local.node.room_for_call(to, call.payload.len())?;
+    let (answer, of_answer) = oneshot::channel();
+    lock(&local.awaited).get_mut(&call.link)?.calls.insert(call.sequence, answer);
+    local.node.say(to, call).await.ok()?;
+    of_answer.await.ok()
+}
+
 /// The text of a service's error, as it was there.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Failed(String);
+
+fn too_many(len: usize) -> String {
+    format!("{len} bytes are too many for the network")
+}
 
 fn failed(text: String) -> ServiceError {
     ServiceError::from(Failed(text))
@@ -169,7 +211,7 @@ pub async fn open(
     let listed = Listed { local: local.clone(), id };
     let kept = answer.keep(Answer::ok(b""));
     Some(async move {
-        serve(link, of_jobs).await;
+        serve(&listed, link, of_jobs).await;
         drop((listed, kept));
     })
 }
@@ -186,52 +228,65 @@ impl Drop for Listed {
     }
 }
 
-/// Passes calls on, in order, and the answers back. Returns when either side has ended the link; what is not
-/// answered then is answered with that, as `Answers` are when they are dropped.
-async fn serve(mut link: Async<Link>, mut jobs: mpsc::Receiver<LinkJob>) {
-    let mut outstanding: VecDeque<Answers> = VecDeque::new();
+/// Passes calls on, in order, and the answers back. Returns when either side has ended the link.
+async fn serve(listed: &Listed, mut link: Async<Link>, mut jobs: mpsc::Receiver<LinkJob>) {
+    let mut outstanding: VecDeque<(u64, OwnedSemaphorePermit)> = VecDeque::new();
     let mut expected = 0;
-    let closer = link.get_ref().closer();
+    let (closer, mut look) = (link.get_ref().closer(), tokio::time::interval(LOOK));
+    let (node, (to, instance, number)) = (&listed.local.node, &listed.id);
+    // The room is free before the other node can know of the answer, and use it again.
+    let answer = async |sequence: u64, room: OwnedSemaphorePermit, step: Step, payload: &[u8]| {
+        drop(room);
+        node.say(to, &OnLink { instance: *instance, link: *number, sequence, step, payload }).await
+    };
     loop {
         let (waits, room) = (!outstanding.is_empty(), outstanding.len() < WINDOW);
-        tokio::select! {
+        let said = tokio::select! {
             biased;
             reply = link.response(), if waits => {
-                let Some(answer) = outstanding.pop_front() else { return };
+                let Some((sequence, room)) = outstanding.pop_front() else { return };
                 match reply {
-                    Ok(reply) => answer.give(Answer::ok(&reply)),
-                    Err(CallError::ServiceFailed(text)) => answer.give(Answer::new(Outcome::Failed, text)),
-                    Err(CallError::ResponseTooLarge(text)) => answer.give(Answer::new(Outcome::Failed, text)),
-                    Err(error) => {
-                        debug!("a link across: {error}");
-                        return;
+                    Ok(reply) if reply.len() <= MOST_PAYLOAD => {
+                        answer(sequence, room, Step::Done, &reply).await
                     }
+                    Ok(reply) => answer(sequence, room, Step::Failed, too_many(reply.len()).as_bytes()).await,
+                    Err(CallError::ServiceFailed(text) | CallError::ResponseTooLarge(text)) => {
+                        answer(sequence, room, Step::Failed, cut(&text)).await
+                    }
+                    Err(error) => return debug!("a link across: {error}"),
                 }
             }
             job = jobs.recv(), if room => {
-                let Some(LinkJob { sequence, post, payload, answer }) = job else { return };
+                let Some(LinkJob { sequence, post, payload, room }) = job else { return };
                 expected += 1;
                 if sequence != expected {
-                    return answer.give(Answer::new(Outcome::Refused, "a call before this one is missing"));
+                    return debug!("a link across: a call before the {sequence}th is missing");
                 }
                 let sent = match post {
                     true => link.post(&payload[..]).await,
                     false => link.submit(&payload[..]).await,
                 };
                 match sent {
-                    Ok(()) if post => answer.give(Answer::ok(b"")),
-                    Ok(()) => outstanding.push_back(answer),
-                    Err(error @ CallError::TooLarge { .. }) => {
-                        answer.give(Answer::new(Outcome::Failed, error));
+                    Ok(()) if post => answer(sequence, room, Step::Done, b"").await,
+                    Ok(()) => {
+                        outstanding.push_back((sequence, room));
+                        Ok(())
                     }
-                    Err(error) => return answer.give(Answer::new(Outcome::Ended, error)),
+                    Err(error @ CallError::TooLarge { .. }) => {
+                        answer(sequence, room, Step::Failed, cut(&error.to_string())).await
+                    }
+                    Err(error) => return debug!("a link across: {error}"),
                 }
             }
-            () = tokio::time::sleep(LOOK) => {
+            _ = look.tick() => {
                 if closer.reason().is_some() {
                     return;
                 }
+                Ok(())
             }
+        };
+        if said.is_err() {
+            return;
         }
     }
 }

@@ -7,17 +7,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use ringpost::{Async, Client, Key, Name, Peer, RegisterError};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tracing::info;
 use zenoh::liveliness::LivelinessToken;
 
-use crate::links::LinkJob;
+use crate::links::{Awaited, LinkJob};
 use crate::node::{Answers, Node, lock};
 use crate::presence;
 use crate::relay::{self, Job, Who};
 use crate::topics::{self, Arrived};
-use crate::wire::{Answer, Ask, NodeName, Outcome, Said, What};
+use crate::wire::{Answer, Ask, NodeName, OnLink, Outcome, Said, Step, What};
 
 /// Questions that wait for one remote client's representative, and batches of samples.
 const QUEUE: usize = 256;
@@ -34,6 +34,8 @@ pub struct Local {
     relays: Mutex<HashMap<(NodeName, Name), Relay>>,
     /// Links of clients of other nodes with local ones.
     links: Mutex<HashMap<LinkId, mpsc::Sender<LinkJob>>>,
+    /// What other nodes have not answered, for each link of a local client with one of theirs.
+    pub awaited: Mutex<HashMap<u64, Awaited>>,
 }
 
 /// A link of a client of another node: the node, the run of its bridge and that one's number.
@@ -69,6 +71,7 @@ pub async fn serve(node: &Arc<Node>) -> String {
         exported: Mutex::default(),
         relays: Mutex::default(),
         links: Mutex::default(),
+        awaited: Mutex::default(),
     });
     let (mut caller, inbox) = client.split();
     let ended = async {
@@ -212,21 +215,39 @@ impl Local {
                     },
                 }
             }
-            Ask::Call { instance, link, sequence, post, payload } => {
-                match lock(&self.links).get(&(from, instance, link)) {
-                    None => answer.give(Answer::new(Outcome::Ended, "the link has ended")),
-                    Some(jobs) => match jobs.try_reserve() {
-                        Ok(place) => {
-                            place.send(LinkJob { sequence, post, payload: payload.to_vec(), answer })
-                        }
-                        Err(_) => answer.give(Answer::new(Outcome::Refused, "too many calls")),
-                    },
-                }
-            }
             Ask::Close { instance, link } => {
                 lock(&self.links).remove(&(from, instance, link));
                 answer.give(Answer::ok(b""));
             }
+        }
+    }
+
+    /// A call or a post of another node. Without room for it, its link ends.
+    pub fn called(&self, from: &NodeName, said: &OnLink<'_>, room: Option<OwnedSemaphorePermit>) {
+        let (id, sequence) = ((from.clone(), said.instance, said.link), said.sequence);
+        let mut links = lock(&self.links);
+        let Some(jobs) = links.get(&id) else { return };
+        let job = room.map(|room| LinkJob {
+            sequence,
+            post: said.step == Step::Post,
+            payload: said.payload.to_vec(),
+            room,
+        });
+        if job.is_none_or(|job| jobs.try_send(job).is_err()) {
+            links.remove(&id);
+        }
+    }
+
+    /// Another node has answered a call or a post.
+    pub fn answered(&self, from: &NodeName, said: &OnLink<'_>) {
+        let mut awaited = lock(&self.awaited);
+        if let Some(link) = awaited.get_mut(&said.link).filter(|link| link.to == *from)
+            && let Some(call) = link.calls.remove(&said.sequence)
+        {
+            let _ = call.send(match said.step {
+                Step::Failed => Err(said.text()),
+                _ => Ok(said.payload.to_vec()),
+            });
         }
     }
 

@@ -104,6 +104,6 @@ fn told(answer: Answer, len: usize) -> Result<(), SendError> {
         Outcome::Gone => SendError::Gone,
         Outcome::ShuttingDown => SendError::Gone,
         Outcome::Ended => SendError::NoAnswer,
-        Outcome::Failed | Outcome::Refused | Outcome::NotServing => SendError::Server(answer.text()),
+        Outcome::Refused | Outcome::NotServing => SendError::Server(answer.text()),
     })
 }

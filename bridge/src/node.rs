@@ -13,8 +13,9 @@
 //! Claims go before everything. Messages and calls have one priority, so that their order is kept, and block
 //! at a full queue: one question of each node at a time, behind a gate, so that a slow node delays only those
 //! who talk to it. What waits for the gate or for an answer is bounded by `ROOM`; a question beyond that is
-//! refused at once. Answers have the priority of their question, and go through the same gate. Samples have
-//! the lowest priority, and are dropped at a full queue (see `topics`): subscribers see that as a gap.
+//! refused at once. Answers have the priority of their question, and go through the same gate. Samples of
+//! topics have the lowest priority, and are dropped at a full queue (see `topics`): subscribers see that as a
+//! gap.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,14 +27,18 @@ use tokio::task::AbortHandle;
 use tracing::{debug, error, info, warn};
 use zenoh::Session;
 use zenoh::liveliness::LivelinessToken;
+use zenoh::pubsub::Publisher;
 use zenoh::qos::{CongestionControl, Priority};
 use zenoh::query::{ConsolidationMode, Query};
+use zenoh::sample::Locality;
 
 use crate::cli::Settings;
 use crate::local::Local;
 use crate::presence::Remote;
 use crate::tls;
-use crate::wire::{Answer, Ask, NodeName, Outcome, PREFIX, Said, What, query_key, read_query_key};
+use crate::wire::{
+    Answer, Ask, NodeName, OnLink, Outcome, PREFIX, Said, Step, What, link_key, query_key, read_query_key,
+};
 
 /// After so long without a word, a node is gone.
 pub const LEASE: Duration = Duration::from_secs(4);
@@ -66,6 +71,8 @@ pub struct Node {
 
 /// The way to one node.
 struct Way {
+    /// What is said over links with it.
+    links: Publisher<'static>,
     gate: tokio::sync::Mutex<()>,
     room: Arc<Semaphore>,
     /// The same for what the node asks of us. It does not exceed that if it keeps to its own bound.
@@ -122,17 +129,27 @@ impl Node {
             .map_err(|error| format!("cannot open the network: {error}"))?;
         let millis = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis() as u64;
         let room = || Arc::new(Semaphore::new(ROOM));
-        let way = || Way {
-            gate: tokio::sync::Mutex::new(()),
-            room: room(),
-            asked: room(),
-            samples: room(),
-            slow: AtomicBool::new(false),
-        };
+        let mut ways = HashMap::new();
+        for other in &settings.allow {
+            let links = session.declare_publisher(link_key(other, &settings.node)).priority(Priority::Data);
+            // Not express: what comes while one is written goes with the next, in one piece.
+            let links = links.congestion_control(CongestionControl::Block);
+            let links = links.allowed_destination(Locality::Remote).await;
+            let links = links.map_err(|error| format!("the network: {error}"))?;
+            let way = Way {
+                links,
+                gate: tokio::sync::Mutex::new(()),
+                room: room(),
+                asked: room(),
+                samples: room(),
+                slow: AtomicBool::new(false),
+            };
+            ways.insert(other.clone(), way);
+        }
         let node = Arc::new(Node {
             instance: millis << 16 | u64::from(std::process::id() & 0xFFFF),
             numbers: AtomicU64::new(1),
-            ways: settings.allow.iter().map(|node| (node.clone(), way())).collect(),
+            ways,
             claims: Mutex::default(),
             local: Mutex::default(),
             remote: Mutex::default(),
@@ -179,6 +196,11 @@ impl Node {
                 }
             };
             self.session.declare_subscriber(&key).callback(heard).background().await?;
+            let (node, from) = (self.clone(), other.clone());
+            let heard =
+                move |sample: zenoh::sample::Sample| node.on_link(&from, &sample.payload().to_bytes());
+            let key = link_key(self.name(), other);
+            self.session.declare_subscriber(key).callback(heard).background().await?;
         }
         let node = self.clone();
         let key = format!("{PREFIX}/{}/*/node", self.name());
@@ -314,7 +336,6 @@ impl Node {
         let (Ask::Claim { instance }
         | Ask::Send { instance, .. }
         | Ask::Open { instance, .. }
-        | Ask::Call { instance, .. }
         | Ask::Close { instance, .. }) = ask;
         if self.owner(&from) != Some(instance) {
             return answer
@@ -325,6 +346,38 @@ impl Node {
             (_, None) => answer.give(Answer::new(Outcome::NotFound, "the server of that node is not there")),
             (ask, Some(local)) => local.asked(from, ask, answer),
         }
+    }
+
+    /// Another node says something over a link. This runs on a thread of the session, and must not wait.
+    fn on_link(&self, from: &NodeName, bytes: &[u8]) {
+        let (Some(said), Some(local)) = (OnLink::read(bytes), self.local()) else { return };
+        match said.step {
+            Step::Call | Step::Post => {
+                let known = self.owner(from) == Some(said.instance);
+                let room = self.ways.get(from).filter(|_| known).and_then(|way| {
+                    way.asked.clone().try_acquire_many_owned(pieces(said.payload.len())).ok()
+                });
+                local.called(from, &said, room);
+            }
+            Step::Done | Step::Failed if said.instance == self.instance => local.answered(from, &said),
+            Step::Done | Step::Failed => {}
+        }
+    }
+
+    /// Room for a call over a link. Until this is dropped, it counts as being on the way.
+    pub fn room_for_call(&self, to: &NodeName, len: usize) -> Option<OwnedSemaphorePermit> {
+        self.ways.get(to)?.room.clone().try_acquire_many_owned(pieces(len)).ok()
+    }
+
+    /// Says something over a link. It arrives, or the link ends.
+    pub async fn say(&self, to: &NodeName, said: &OnLink<'_>) -> Result<(), Lost> {
+        let way = self.ways.get(to).ok_or(Lost::NotSent)?;
+        let bytes = said.bytes();
+        let _gate = way.gate.lock().await;
+        way.put(|| zenoh::Wait::wait(way.links.put(bytes))).map_err(|error| {
+            error!("a call or an answer to the node {to} was not sent: {error}");
+            Lost::NotSent
+        })
     }
 
     /// Asks another node, once, and waits for its answer.

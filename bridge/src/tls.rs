@@ -18,7 +18,7 @@ use x509_parser::pem::Pem;
 use crate::cli::{Settings, Tls};
 use crate::node::LEASE;
 use crate::topics;
-use crate::wire::{NodeName, OVERHEAD, PREFIX};
+use crate::wire::{NodeName, OVERHEAD, PREFIX, link_key};
 
 /// The largest block that crosses.
 pub const MOST_PAYLOAD: usize = 16 << 20;
@@ -124,6 +124,8 @@ fn access(settings: &Settings) -> Value {
                     format!("{PREFIX}/{from}/**"),
                 ),
                 rule("asks", json!(["query"]), format!("{PREFIX}/{to}/from/{from}/*")),
+                rule("calls", json!(["put"]), link_key(to, from)),
+                rule("is called", json!(["declare_subscriber"]), link_key(from, to)),
                 rule(
                     "listens",
                     json!(["declare_subscriber", "declare_liveliness_subscriber", "liveliness_query"]),

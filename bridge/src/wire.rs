@@ -9,6 +9,7 @@
 //! ringpost/1/NODE/INSTANCE/client/*/NAME/KEY       token: a client that NODE exports
 //! ringpost/1/NODE/INSTANCE/topic/NAME/TOPIC        samples that the client NAME has published
 //! ringpost/1/TO/from/FROM/VERB                     query from a bridge to a bridge
+//! ringpost/1/TO/from/FROM/link                     sample: a call or an answer over a link that is open
 //! ```
 //!
 //! The sender's node stands at a fixed place in each key, so that it can be held against the sender's
@@ -174,20 +175,13 @@ pub enum Verb {
     Send,
     /// Open a link. The query stays open as long as the link.
     Open,
-    /// A call or a post over a link.
-    Call,
     /// The caller has closed a link.
     Close,
 }
 
 impl Verb {
-    const ALL: [(Verb, &str); 5] = [
-        (Verb::Claim, "claim"),
-        (Verb::Send, "send"),
-        (Verb::Open, "open"),
-        (Verb::Call, "call"),
-        (Verb::Close, "close"),
-    ];
+    const ALL: [(Verb, &str); 4] =
+        [(Verb::Claim, "claim"), (Verb::Send, "send"), (Verb::Open, "open"), (Verb::Close, "close")];
 
     fn as_str(self) -> &'static str {
         Verb::ALL.iter().find(|(verb, _)| *verb == self).map_or("", |(_, text)| text)
@@ -197,6 +191,11 @@ impl Verb {
 /// The key of a query.
 pub fn query_key(to: &NodeName, from: &NodeName, verb: Verb) -> String {
     format!("{PREFIX}/{to}/from/{from}/{}", verb.as_str())
+}
+
+/// The key of what is said over links.
+pub fn link_key(to: &NodeName, from: &NodeName) -> String {
+    format!("{PREFIX}/{to}/from/{from}/link")
 }
 
 /// Who asks `own` for what. None if the key is not one of `query_key`.
@@ -213,7 +212,6 @@ pub enum Ask<'a> {
     Claim { instance: u64 },
     Send { instance: u64, sequence: u64, from: Name, to: Key, patience: Duration, payload: &'a [u8] },
     Open { instance: u64, link: u64, from: Name, to: Key, patience: Duration },
-    Call { instance: u64, link: u64, sequence: u64, post: bool, payload: &'a [u8] },
     Close { instance: u64, link: u64 },
 }
 
@@ -226,7 +224,6 @@ impl Ask<'_> {
             Ask::Claim { .. } => Verb::Claim,
             Ask::Send { .. } => Verb::Send,
             Ask::Open { .. } => Verb::Open,
-            Ask::Call { .. } => Verb::Call,
             Ask::Close { .. } => Verb::Close,
         }
     }
@@ -236,7 +233,6 @@ impl Ask<'_> {
             Ask::Claim { instance } => &[*instance],
             Ask::Send { instance, sequence, patience, .. } => &[*instance, *sequence, millis(*patience)],
             Ask::Open { instance, link, patience, .. } => &[*instance, *link, millis(*patience)],
-            Ask::Call { instance, link, sequence, .. } => &[*instance, *link, *sequence],
             Ask::Close { instance, link } => &[*instance, *link],
         };
         let mut bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
@@ -246,10 +242,6 @@ impl Ask<'_> {
                 bytes.extend_from_slice(payload);
             }
             Ask::Open { from, to, .. } => put_member(&mut bytes, from, *to),
-            Ask::Call { post, payload, .. } => {
-                bytes.push(u8::from(*post));
-                bytes.extend_from_slice(payload);
-            }
             Ask::Claim { .. } | Ask::Close { .. } => {}
         }
         bytes
@@ -270,15 +262,6 @@ impl Ask<'_> {
                 let (link, patience) = (fields.number()?, fields.patience()?);
                 let (from, to) = fields.member()?;
                 Ask::Open { instance, link, from, to, patience }
-            }
-            Verb::Call => {
-                let (link, sequence) = (fields.number()?, fields.number()?);
-                let post = match fields.byte()? {
-                    0 => false,
-                    1 => true,
-                    _ => return None,
-                };
-                Ask::Call { instance, link, sequence, post, payload: fields.rest() }
             }
             Verb::Close => Ask::Close { instance, link: fields.number()? },
         };
@@ -311,18 +294,16 @@ pub enum Outcome {
     /// The receiver reads no messages any more.
     Gone = 6,
     ShuttingDown = 7,
-    /// The service has failed: it did the call, or a part of it.
-    Failed = 8,
-    /// The link has ended. What was asked may have been done.
-    Ended = 9,
-    /// The other node did not do it: too many, a number that was already there, no such link.
-    Refused = 10,
+    /// It was given up. What was asked may have been done.
+    Ended = 8,
+    /// The other node did not do it: too many, a number that was already there.
+    Refused = 9,
     /// The receiver has no listener.
-    NotServing = 11,
+    NotServing = 10,
 }
 
 impl Outcome {
-    const ALL: [Outcome; 12] = [
+    const ALL: [Outcome; 11] = [
         Outcome::Ok,
         Outcome::NotFound,
         Outcome::NotAllowed,
@@ -331,7 +312,6 @@ impl Outcome {
         Outcome::TooLarge,
         Outcome::Gone,
         Outcome::ShuttingDown,
-        Outcome::Failed,
         Outcome::Ended,
         Outcome::Refused,
         Outcome::NotServing,
@@ -347,9 +327,7 @@ pub struct Answer {
 
 impl Answer {
     pub fn new(outcome: Outcome, text: impl fmt::Display) -> Answer {
-        let mut body = text.to_string().into_bytes();
-        body.truncate(MOST_TEXT);
-        Answer { outcome, body }
+        Answer { outcome, body: cut(&text.to_string()).to_vec() }
     }
 
     pub fn ok(body: &[u8]) -> Answer {
@@ -368,8 +346,70 @@ impl Answer {
 
     /// The text of an error, fit to be shown.
     pub fn text(&self) -> String {
-        let fits = |character: &char| matches!(character, ' '..='~') || character.is_alphanumeric();
-        String::from_utf8_lossy(&self.body).chars().filter(fits).collect()
+        shown(&self.body)
+    }
+}
+
+/// As much of an error's text as an answer may have.
+pub fn cut(text: &str) -> &[u8] {
+    &text.as_bytes()[..text.len().min(MOST_TEXT)]
+}
+
+fn shown(text: &[u8]) -> String {
+    let fits = |character: &char| matches!(character, ' '..='~') || character.is_alphanumeric();
+    String::from_utf8_lossy(text).chars().filter(fits).collect()
+}
+
+/// What is said over a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnLink<'a> {
+    /// The run of the bridge that has opened the link, and its number there.
+    pub instance: u64,
+    pub link: u64,
+    /// The number of the call or the post, from 1.
+    pub sequence: u64,
+    pub step: Step,
+    pub payload: &'a [u8],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Step {
+    Call,
+    Post,
+    /// The service has answered the call, or the post lies in the link.
+    Done,
+    /// The service has failed. The payload is the text.
+    Failed,
+}
+
+impl Step {
+    const ALL: [Step; 4] = [Step::Call, Step::Post, Step::Done, Step::Failed];
+}
+
+impl OnLink<'_> {
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(25 + self.payload.len());
+        for number in [self.instance, self.link, self.sequence] {
+            bytes.extend(number.to_le_bytes());
+        }
+        bytes.push(self.step as u8);
+        bytes.extend_from_slice(self.payload);
+        bytes
+    }
+
+    /// The text of an error, fit to be shown.
+    pub fn text(&self) -> String {
+        shown(self.payload)
+    }
+
+    pub fn read(bytes: &[u8]) -> Option<OnLink<'_>> {
+        let mut fields = Fields(bytes);
+        let (instance, link, sequence) = (fields.number()?, fields.number()?, fields.number()?);
+        let step = *Step::ALL.get(usize::from(fields.byte()?))?;
+        let payload = fields.rest();
+        let fits = step != Step::Failed || payload.len() <= MOST_TEXT;
+        fits.then_some(OnLink { instance, link, sequence, step, payload })
     }
 }
 
@@ -577,7 +617,6 @@ mod tests {
             Ask::Claim { instance: 1 },
             Ask::Send { instance: 1, sequence: 2, from, to, patience, payload: b"hello" },
             Ask::Open { instance: 1, link: 2, from, to, patience },
-            Ask::Call { instance: 1, link: 2, sequence: 3, post: true, payload: b"" },
             Ask::Close { instance: 1, link: 2 },
         ] {
             let bytes = ask.bytes();
@@ -599,8 +638,26 @@ mod tests {
             assert_eq!(Answer::read(answer.clone().bytes()), Some(answer));
         }
         assert_eq!(Answer::read(vec![]), None);
-        assert_eq!(Answer::read(vec![12]), None);
-        assert_eq!(Answer::read([&[b'x'; MOST_TEXT + 1][..], &[Outcome::Failed as u8]].concat()), None);
+        assert_eq!(Answer::read(vec![Outcome::ALL.len() as u8]), None);
+        assert_eq!(Answer::read([&[b'x'; MOST_TEXT + 1][..], &[Outcome::Refused as u8]].concat()), None);
+    }
+
+    #[test]
+    fn what_is_said_over_links_is_read_as_it_was_written_and_not_if_cut() {
+        for step in Step::ALL {
+            let said = OnLink { instance: 1, link: 2, sequence: 3, step, payload: b"ping" };
+            let bytes = said.bytes();
+            assert_eq!(OnLink::read(&bytes), Some(said));
+            for len in 0..bytes.len() - 4 {
+                assert_eq!(OnLink::read(&bytes[..len]), None, "{said:?} cut to {len}");
+            }
+            let long = OnLink { payload: &[b'x'; MOST_TEXT + 1], ..said };
+            assert_eq!(OnLink::read(&long.bytes()).is_some(), step != Step::Failed);
+        }
+        let mut unknown =
+            OnLink { instance: 1, link: 2, sequence: 3, step: Step::Call, payload: b"" }.bytes();
+        unknown[24] = Step::ALL.len() as u8;
+        assert_eq!(OnLink::read(&unknown), None);
     }
 
     fn random() -> impl FnMut(usize) -> usize {
@@ -694,13 +751,12 @@ mod tests {
         let seeds = [
             Ask::Send { instance: 1, sequence: 2, from, to, patience, payload: b"hello" },
             Ask::Open { instance: 1, link: 2, from, to, patience },
-            Ask::Call { instance: 1, link: 2, sequence: 3, post: true, payload: b"x" },
             Ask::Close { instance: 1, link: 2 },
             Ask::Claim { instance: 1 },
         ];
         let (mut read, mut refused) = (0, 0);
         for _ in 0..200_000 {
-            let seed = &seeds[random(5)];
+            let seed = &seeds[random(4)];
             let mut bytes = seed.bytes();
             for _ in 0..random(4) {
                 match random(3) {

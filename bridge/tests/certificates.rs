@@ -113,6 +113,81 @@ fn an_allowed_node_speaks_for_itself_only() {
 }
 
 #[test]
+fn calls_over_a_link_are_between_two_nodes() {
+    let authority = Authority::new();
+    let (a, b, at) = (Bus::start(), Bus::start(), endpoint("tls"));
+    let mut files = authority.issue("a");
+    files.extend(["--allow".into(), "c".into()]);
+    let mut bridge_a = secured("a", "b", &a, ["--listen", &at], &files);
+    bridge_a.says("joined the server");
+    let mut bridge_b = secured("b", "a", &b, ["--connect", &at], &authority.issue("b"));
+    bridge_b.says("knows this node as b");
+    let (mut alice, mut bob) = (a.client("alice"), b.client("bob"));
+    let (called, of_called) = std::sync::mpsc::channel();
+    let (free, of_free) = std::sync::mpsc::channel();
+    let of_free = std::sync::Mutex::new(of_free);
+    let serves = bob.listen().unwrap().serve(move |_, response| {
+        called.send(()).unwrap();
+        of_free.lock().unwrap().recv().unwrap();
+        response.write(b"from bob")
+    });
+    let _serves = serves.unwrap();
+    alice.wait_for("bob@b", LONG).unwrap();
+    bridge_a.says("bob@b is here");
+    let poser = Poser::connect(&at, &authority.issue("c"));
+    poser.claims("c", &[]);
+    let heard = poser.listens(&["ringpost/1/b/from/a/link", "ringpost/1/a/from/b/link"]);
+    let instance = poser.instance_of("a");
+    let mut link = alice.connect("bob@b").unwrap();
+    link.submit(b"who are you?").unwrap();
+    of_called.recv_timeout(LONG).unwrap();
+    for number in 0..100_u64 {
+        let numbers = [instance, number, 1].map(u64::to_le_bytes).concat();
+        poser.puts("ringpost/1/a/from/b/link", &[&numbers[..], b"\x02from carol"].concat());
+    }
+    // What it said before has arrived, and what was told to it.
+    poser.asks("ringpost/1/a/from/c/claim");
+    free.send(()).unwrap();
+    assert_eq!(&*link.response().unwrap(), b"from bob");
+    assert_eq!(heard.try_iter().next(), None, "c must not hear what a and b say");
+}
+
+/// A call that is missing, or comes again, ends its link: none is passed on late, or twice.
+#[test]
+fn calls_are_passed_on_by_their_numbers_only() {
+    let authority = Authority::new();
+    let (a, at) = (Bus::start(), endpoint("tls"));
+    let mut bridge_a = secured("a", "c", &a, ["--listen", &at], &authority.issue("a"));
+    bridge_a.says("joined the server");
+    let mut bob = a.client("bob");
+    let (called, of_called) = std::sync::mpsc::channel();
+    let serves = bob.listen().unwrap().serve(move |request, response| {
+        called.send(request.payload().to_vec()).unwrap();
+        response.write(request.payload())
+    });
+    let _serves = serves.unwrap();
+    let poser = Poser::connect(&at, &authority.issue("c"));
+    poser.claims("c", &["carol"]);
+    bridge_a.says("carol@c is here");
+    let heard = poser.listens(&["ringpost/1/c/from/a/link"]);
+    for (link, wrong) in [0_u64, 1, 3, u64::MAX].into_iter().enumerate() {
+        let numbers = |sequence| [1, link as u64, sequence].map(u64::to_le_bytes).concat();
+        let open = [&numbers(1000)[..], &bob.key().to_bytes(), b"\x05carol"].concat();
+        let ended = poser.keeps_asking("ringpost/1/a/from/c/open", open);
+        let call = |sequence, text: &[u8]| {
+            poser.puts("ringpost/1/a/from/c/link", &[&numbers(sequence)[..], b"\0", text].concat());
+        };
+        call(1, b"first");
+        assert_eq!(of_called.recv_timeout(LONG).unwrap(), b"first");
+        call(wrong, b"wrong");
+        call(2, b"later");
+        ended();
+    }
+    assert!(of_called.try_iter().next().is_none(), "a call was passed on that has another number");
+    assert!(heard.try_iter().count() <= 4, "there are more answers than calls");
+}
+
+#[test]
 fn a_certificate_for_another_node_or_none_is_told_at_the_start() {
     let (authority, bus, at) = (Authority::new(), Bus::start(), endpoint("tls"));
     let mut wrong = secured("a", "b", &bus, ["--listen", &at], &authority.issue("b"));
@@ -173,6 +248,59 @@ impl Poser {
             let queryable = self.session.declare_queryable(format!("ringpost/1/{node}/**")).complete(true);
             queryable.callback(drop).background().await.unwrap();
         });
+    }
+
+    /// Hears what is said to these keys, from the time at which the other node knows.
+    fn listens(&self, keys: &[&'static str]) -> std::sync::mpsc::Receiver<String> {
+        let (sender, heard) = std::sync::mpsc::channel();
+        for &key in keys {
+            let sender = sender.clone();
+            let hears = move |_| _ = sender.send(key.to_owned());
+            self.runtime.block_on(async {
+                self.session.declare_subscriber(key).callback(hears).background().await.unwrap();
+            });
+        }
+        self.asks("ringpost/1/a/from/c/claim");
+        heard
+    }
+
+    fn puts(&self, key: &str, bytes: &[u8]) {
+        let put = self.session.put(key, bytes).congestion_control(zenoh::qos::CongestionControl::Block);
+        let put = put.allowed_destination(zenoh::sample::Locality::Remote);
+        self.runtime.block_on(async { put.await.unwrap() });
+    }
+
+    /// Asks what stays open, and returns at the first answer what waits until there is none any more.
+    fn keeps_asking(&self, key: &str, bytes: Vec<u8>) -> impl FnOnce() {
+        let next = |replies: &zenoh::handlers::FifoChannelHandler<zenoh::query::Reply>| {
+            let next = async { tokio::time::timeout(LONG, replies.recv_async()).await };
+            self.runtime.block_on(next).expect("an answer, or the end")
+        };
+        let get = self.session.get(key).payload(bytes).timeout(2 * LONG);
+        let get = get.consolidation(zenoh::query::ConsolidationMode::None);
+        let replies = self.runtime.block_on(async { get.await.unwrap() });
+        let first = next(&replies).unwrap();
+        assert_eq!(&*first.result().unwrap().payload().to_bytes(), [0], "it was not opened");
+        move || assert!(next(&replies).is_err(), "there was another answer")
+    }
+
+    /// Asks until there is an answer, whatever that says.
+    fn asks(&self, key: &str) {
+        let answered = || {
+            self.runtime.block_on(async { self.session.get(key).await.unwrap().recv_async().await.is_ok() })
+        };
+        while !answered() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Which run of a node's bridge it is told of.
+    fn instance_of(&self, node: &str) -> u64 {
+        let key = self.runtime.block_on(async {
+            let replies = self.session.liveliness().get(format!("ringpost/1/{node}/*/node")).await.unwrap();
+            replies.recv_async().await.unwrap().result().unwrap().key_expr().to_string()
+        });
+        u64::from_str_radix(key.split('/').nth(3).unwrap(), 16).unwrap()
     }
 
     /// Whether it is told none of a node's tokens.

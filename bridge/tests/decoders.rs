@@ -8,20 +8,26 @@
 #[path = "../src/wire.rs"]
 mod wire;
 
-use wire::{Answer, Ask, NodeName, Said, Verb};
+use wire::{Answer, Ask, NodeName, OnLink, Said, Verb};
 
-const VERBS: [Verb; 5] = [Verb::Claim, Verb::Send, Verb::Open, Verb::Call, Verb::Close];
+const VERBS: [Verb; 4] = [Verb::Claim, Verb::Send, Verb::Open, Verb::Close];
 
 /// Reads `data` as what its first byte says.
 pub fn check(data: &[u8]) {
     let Some((&kind, rest)) = data.split_first() else { return };
     let own: NodeName = "a".parse().expect("a node's name");
     match kind % 8 {
-        at @ 0..=4 => {
+        at @ 0..=3 => {
             let verb = VERBS[usize::from(at)];
             if let Some(ask) = Ask::read(verb, rest) {
                 assert_eq!(ask.verb(), verb);
                 assert_eq!(ask.bytes(), rest, "{ask:?}");
+            }
+        }
+        4 => {
+            if let Some(said) = OnLink::read(rest) {
+                assert!(!said.text().chars().any(char::is_control));
+                assert_eq!(said.bytes(), rest);
             }
         }
         5 => {
@@ -57,7 +63,7 @@ mod tests {
 
     use ringpost::{Key, Topic};
 
-    use super::wire::{Outcome, What, name, query_key};
+    use super::wire::{Outcome, Step, What, name, query_key};
     use super::*;
 
     fn valid() -> Vec<Vec<u8>> {
@@ -69,7 +75,6 @@ mod tests {
             Ask::Claim { instance: 1 },
             Ask::Send { instance: 1, sequence: 2, from, to, patience, payload: b"hello" },
             Ask::Open { instance: 1, link: 2, from, to, patience },
-            Ask::Call { instance: 1, link: 2, sequence: 3, post: true, payload: b"ping" },
             Ask::Close { instance: 1, link: 2 },
         ];
         for (at, ask) in asks.iter().enumerate() {
@@ -79,7 +84,11 @@ mod tests {
                     .concat(),
             );
         }
-        all.push([&[5][..], &Answer::new(Outcome::Failed, "why").bytes()].concat());
+        all.push([&[5][..], &Answer::new(Outcome::Refused, "why").bytes()].concat());
+        for step in [Step::Call, Step::Post, Step::Done, Step::Failed] {
+            let said = OnLink { instance: 1, link: 2, sequence: 3, step, payload: b"ping" };
+            all.push([&[4][..], &said.bytes()].concat());
+        }
         let samples = [(7, 6), (8, 0), (300, 1), (301, 130)];
         for count in 1..=samples.len() {
             let mut batch = wire::Batch::default();

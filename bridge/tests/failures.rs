@@ -2,8 +2,10 @@
 
 mod common;
 
+use std::sync::{Mutex, mpsc};
+
 use common::{Bridge, LONG, Pair, bridge, vanishes, watch};
-use ringpost::SendError;
+use ringpost::{CallError, SendError};
 
 #[test]
 fn names_vanish_with_a_killed_bridge_and_come_back_with_the_next() {
@@ -59,4 +61,41 @@ fn a_second_bridge_of_the_same_name_is_refused_and_the_first_goes_on() {
     assert_eq!(second.end().code(), Some(1));
     alice.send("bob@b", b"to the first").unwrap();
     assert_eq!(bob.try_recv().unwrap().unwrap().payload(), b"to the first");
+}
+
+#[test]
+fn a_call_may_have_been_executed_if_a_bridge_is_killed_meanwhile() {
+    for kills_a in [false, true] {
+        let mut pair = Pair::start(&["alice", "bob"]);
+        let (mut alice, mut bob) = pair.clients();
+        let (called, of_called) = mpsc::channel();
+        let (free, of_free) = mpsc::channel::<()>();
+        let of_free = Mutex::new(of_free);
+        let serves = bob.listen().unwrap().serve(move |request, response| {
+            called.send(()).unwrap();
+            match request.payload() {
+                b"wait" => of_free.lock().unwrap().recv().map_err(ringpost::ServiceError::from),
+                other => response.write(other),
+            }
+        });
+        let _serves = serves.unwrap();
+        let mut link = alice.connect("bob@b").unwrap();
+        link.submit(b"first").unwrap();
+        link.submit(b"wait").unwrap();
+        link.submit(b"behind").unwrap();
+        for _ in 0..2 {
+            of_called.recv_timeout(LONG).unwrap();
+        }
+        assert_eq!(&*link.response_timeout(LONG).unwrap(), b"first");
+        if kills_a {
+            pair.bridge_a.kill()
+        } else {
+            pair.bridge_b.kill()
+        };
+        for _ in 0..2 {
+            let ended = link.response_timeout(LONG).unwrap_err();
+            assert!(ended.may_have_executed() && ended != CallError::TimedOut, "{ended:?}");
+        }
+        drop(free);
+    }
 }
