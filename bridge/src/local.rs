@@ -1,6 +1,7 @@
 //! The bridge and its server, from the registration to the end of the connection: who is exported, who is
 //! represented here, and where questions and samples of other nodes go.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -16,9 +17,9 @@ use crate::node::{Answers, Node, lock};
 use crate::presence;
 use crate::relay::{self, Job, Who};
 use crate::topics::{self, Arrived};
-use crate::wire::{Answer, Ask, NodeName, OnLink, Outcome, Said, Step, What, read_sample};
+use crate::wire::{Answer, Ask, NodeName, OnLink, Outcome, Said, Step, What};
 
-/// Questions that wait for one remote client's representative, and samples.
+/// Questions that wait for one remote client's representative, and batches of samples.
 const QUEUE: usize = 256;
 /// Links that one node may have with this one, from there.
 const MOST_LINKS: usize = 1024;
@@ -258,18 +259,16 @@ impl Local {
         lock(&self.links).remove(id);
     }
 
-    /// A sample of another node. What its publisher's representative has no room for is lost, and is a gap.
-    pub fn sample(&self, said: Said, bytes: &[u8]) {
-        let (What::Topic(publisher, topic), Some((sequence, payload))) = (said.what, read_sample(bytes))
-        else {
-            return;
-        };
+    /// Samples of another node. Those for which its publisher's representative has no room are lost, and are
+    /// a gap. This runs on a thread of the session, and must not wait.
+    pub fn samples(&self, said: Said, bytes: Cow<'_, [u8]>) {
+        let What::Topic(publisher, topic) = said.what else { return };
         if self.node.settings.imports(&said.node, topic.as_str())
-            && let Some(room) = self.node.room_for_sample(&said.node, payload.len())
+            && let Some(room) = self.node.room_for_samples(&said.node, bytes.len())
             && let Some(relay) = lock(&self.relays).get(&(said.node, publisher))
+            && let Ok(place) = relay.samples.try_reserve()
         {
-            let payload = payload.to_vec();
-            let _ = relay.samples.try_send(Arrived { topic, sequence, payload, _room: room });
+            place.send(Arrived { topic, batch: bytes.into_owned(), _room: room });
         }
     }
 }

@@ -14,7 +14,8 @@
 //! at a full queue: one question of each node at a time, behind a gate, so that a slow node delays only those
 //! who talk to it. What waits for the gate or for an answer is bounded by `ROOM`; a question beyond that is
 //! refused at once. Answers have the priority of their question, and go through the same gate. Samples of
-//! topics have the lowest priority, and are dropped at a full queue: subscribers see that as a gap.
+//! topics have the lowest priority, and are dropped at a full queue (see `topics`): subscribers see that as
+//! a gap.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -167,8 +168,8 @@ impl Node {
         &self.settings.node
     }
 
-    /// Room for a sample of this node. None if too many of it wait already.
-    pub fn room_for_sample(&self, node: &NodeName, len: usize) -> Option<OwnedSemaphorePermit> {
+    /// Room for samples of this node. None if too many of it wait already.
+    pub fn room_for_samples(&self, node: &NodeName, len: usize) -> Option<OwnedSemaphorePermit> {
         self.ways.get(node)?.samples.clone().try_acquire_many_owned(pieces(len)).ok()
     }
 
@@ -191,7 +192,7 @@ impl Node {
                 if let Some(said) = node.believed(sample.key_expr())
                     && let Some(local) = node.local()
                 {
-                    local.sample(said, &sample.payload().to_bytes());
+                    local.samples(said, sample.payload().to_bytes());
                 }
             };
             self.session.declare_subscriber(&key).callback(heard).background().await?;

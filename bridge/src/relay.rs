@@ -1,16 +1,16 @@
 //! What represents a remote client here: a registration under its name, which the server knows as a relay.
 //!
-//! One task does all of it. Messages that local clients send to it go to the node of the client, and their
-//! senders hear what became of them (`messages`); links with it are carried there (`links`); what the client
-//! itself sends, calls and publishes arrives as jobs and samples. The channel to the server has one user,
-//! `act`: confirmations come first, and nothing there waits long for room in a local inbox, because they
-//! would wait behind it.
+//! One task does all of it but to publish. Messages that local clients send to it go to the node of the
+//! client, and their senders hear what became of them (`messages`); links with it are carried there
+//! (`links`); what the client itself sends, calls and publishes arrives as jobs and samples. The channel to
+//! the server has one user, `act`: confirmations come first, and nothing there waits long for room in a local
+//! inbox, because they would wait behind it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringpost::{Async, Caller, Client, Key, Name, PublishError, Publisher, SendError, Topic};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
@@ -65,8 +65,9 @@ pub async fn run(
     local: Arc<Local>,
     who: Who,
     mut jobs: mpsc::Receiver<Job>,
-    mut samples: mpsc::Receiver<Arrived>,
+    samples: mpsc::Receiver<Arrived>,
 ) {
+    let samples = Arc::new(Mutex::new(samples));
     let (mut told, mut pause) = (String::new(), PAUSE);
     loop {
         let registered = {
@@ -76,7 +77,7 @@ pub async fn run(
         };
         match registered {
             Ok(client) => {
-                let ended = represent(&local, &who, client, &mut jobs, &mut samples).await;
+                let ended = represent(&local, &who, client, &mut jobs, samples.clone()).await;
                 debug!("{}: {}", who.full, ended.unwrap_or_else(|error| error));
             }
             Err(error) => {
@@ -106,7 +107,7 @@ async fn represent(
     who: &Who,
     client: Client,
     jobs: &mut mpsc::Receiver<Job>,
-    samples: &mut mpsc::Receiver<Arrived>,
+    samples: Arc<Mutex<mpsc::Receiver<Arrived>>>,
 ) -> Result<String, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let (caller, inbox) = client.split();
@@ -115,13 +116,16 @@ async fn represent(
     let listener = caller.listen().await.map_err(|error| text(&error))?;
     let (confirms, of_confirms) = mpsc::channel(64);
     let (wants, of_wants) = mpsc::channel(1);
+    // A task of its own: here, each batch would be a look at all the rest, too.
+    let mut publishing = JoinSet::new();
+    publishing.spawn(topics::publish(samples, wants));
     info!("{} is here", who.full);
     let _here = Here(who.full);
     Ok(tokio::select! {
         error = act(local, &mut caller, jobs, of_confirms, of_wants) => error,
         () = messages::carry(local, who, inbox, confirms) => "its inbox has ended".into(),
         () = links::accept(local, who, listener) => "its listener has ended".into(),
-        () = topics::publish(samples, wants) => "its topics have ended".into(),
+        _ = publishing.join_next() => "its topics have ended".into(),
     })
 }
 

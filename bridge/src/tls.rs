@@ -17,6 +17,7 @@ use x509_parser::pem::Pem;
 
 use crate::cli::{Settings, Tls};
 use crate::node::LEASE;
+use crate::topics;
 use crate::wire::{NodeName, OVERHEAD, PREFIX, link_key};
 
 /// The largest block that crosses.
@@ -41,6 +42,8 @@ pub fn configuration(settings: &Settings) -> Result<zenoh::Config, String> {
     // A node that is silent for so long is gone.
     set("transport/link/tx/lease", json!(LEASE.as_millis() as u64))?;
     set("transport/link/rx/max_message_size", json!(MOST_PAYLOAD + 2 * OVERHEAD))?;
+    let patience = topics::PATIENCE.as_micros() as u64;
+    set("transport/link/tx/queue/congestion_control/drop/wait_before_drop", json!(patience))?;
     set("transport/unicast/max_sessions", json!(settings.allow.len() + 16))?;
     if let Some(tls) = &settings.tls {
         check(tls, &settings.node)?;

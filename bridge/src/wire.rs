@@ -7,7 +7,7 @@
 //! ```text
 //! ringpost/1/NODE/INSTANCE/node                    token: the claim of a node's name
 //! ringpost/1/NODE/INSTANCE/client/*/NAME/KEY       token: a client that NODE exports
-//! ringpost/1/NODE/INSTANCE/topic/NAME/TOPIC        a sample that the client NAME has published
+//! ringpost/1/NODE/INSTANCE/topic/NAME/TOPIC        samples that the client NAME has published
 //! ringpost/1/TO/from/FROM/VERB                     query from a bridge to a bridge
 //! ringpost/1/TO/from/FROM/link                     sample: a call or an answer over a link that is open
 //! ```
@@ -27,6 +27,10 @@ pub const PREFIX: &str = "ringpost/1";
 const MOST_TEXT: usize = 256;
 /// What a request has beside its payload, at most.
 pub const OVERHEAD: usize = 1024;
+/// Samples of one put.
+pub const MOST_SAMPLES: usize = 1024;
+/// Bytes of several samples in one put. With its key, that fits into one of Zenoh's batches of 64 KiB.
+pub const MOST_BATCH: usize = 62 << 10;
 
 /// The name of a node: short, and of characters that stand for themselves in keys, names and certificates.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -409,14 +413,102 @@ impl OnLink<'_> {
     }
 }
 
-/// A sample: its number at its publisher, and its payload.
-pub fn sample_bytes(sequence: u64, payload: &[u8]) -> Vec<u8> {
-    [&sequence.to_le_bytes(), payload].concat()
+/// Samples of one topic of one publisher, as one put carries them. The first has its number, each other one
+/// by how much its number is higher; then come the length and the payload. Steps and lengths have seven bits
+/// in a byte, the low ones first, and the eighth says that more follow. A sample that is larger than a batch
+/// is alone.
+#[derive(Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    samples: usize,
+    /// The number of the last one.
+    last: u64,
+    /// How long the batch before was: this one will be about as long.
+    before: usize,
 }
 
-pub fn read_sample(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let mut fields = Fields(bytes);
-    Some((fields.number()?, fields.rest()))
+impl Batch {
+    pub fn is_empty(&self) -> bool {
+        self.samples == 0
+    }
+
+    /// Adds a sample. False if it is to go into another batch.
+    pub fn add(&mut self, sequence: u64, payload: &[u8]) -> bool {
+        let len = payload.len() as u64;
+        if self.is_empty() {
+            self.bytes.reserve_exact(self.before.max(payload.len() + 16));
+            self.bytes.extend(sequence.to_le_bytes());
+        } else {
+            let step = sequence.checked_sub(self.last).filter(|step| *step > 0);
+            let Some(step) = step.filter(|_| self.samples < MOST_SAMPLES) else { return false };
+            if self.bytes.len() + short_len(step) + short_len(len) + payload.len() > MOST_BATCH {
+                return false;
+            }
+            put_short(&mut self.bytes, step);
+        }
+        put_short(&mut self.bytes, len);
+        self.bytes.extend_from_slice(payload);
+        self.samples += 1;
+        self.last = sequence;
+        true
+    }
+
+    /// What is in it. Afterwards it is empty.
+    pub fn take(&mut self) -> Vec<u8> {
+        let bytes = std::mem::take(&mut self.bytes);
+        *self = Batch { before: bytes.len().min(MOST_BATCH), ..Batch::default() };
+        bytes
+    }
+}
+
+/// The samples of a batch: their numbers, which rise, and payloads.
+#[derive(Clone)]
+pub struct Samples<'a> {
+    rest: &'a [u8],
+    last: Option<u64>,
+}
+
+impl Samples<'_> {
+    /// Reads what a node sent. None if anything of it is wrong.
+    pub fn read(bytes: &[u8]) -> Option<Samples<'_>> {
+        let samples = Samples { rest: bytes, last: None };
+        let mut read = samples.clone();
+        let fits = match read.by_ref().take(MOST_SAMPLES).count() {
+            0 => false,
+            1 => true,
+            _ => bytes.len() <= MOST_BATCH,
+        };
+        (fits && read.rest.is_empty()).then_some(samples)
+    }
+}
+
+impl<'a> Iterator for Samples<'a> {
+    type Item = (u64, &'a [u8]);
+
+    /// Something is left behind the last sample if what follows is none.
+    fn next(&mut self) -> Option<(u64, &'a [u8])> {
+        let mut fields = Fields(self.rest);
+        let sequence = match self.last {
+            None => fields.number()?,
+            Some(last) => last.checked_add(fields.short().filter(|step| *step > 0)?)?,
+        };
+        let len = usize::try_from(fields.short()?).ok()?;
+        let payload = fields.take(len)?;
+        *self = Samples { rest: fields.0, last: Some(sequence) };
+        Some((sequence, payload))
+    }
+}
+
+fn put_short(bytes: &mut Vec<u8>, mut number: u64) {
+    while number > 0x7F {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
+
+fn short_len(number: u64) -> usize {
+    (64 - (number | 1).leading_zeros()).div_ceil(7) as usize
 }
 
 /// What is left of a message.
@@ -431,6 +523,23 @@ impl<'a> Fields<'a> {
 
     fn number(&mut self) -> Option<u64> {
         Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
+    }
+
+    /// A number as `put_short` writes it, and in no other way.
+    fn short(&mut self) -> Option<u64> {
+        let mut number = 0;
+        for shift in (0..u64::BITS).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u64::from(byte & 0x7F);
+            number |= bits << shift;
+            if number >> shift != bits {
+                return None;
+            }
+            if byte < 0x80 {
+                return (byte > 0 || shift == 0).then_some(number);
+            }
+        }
+        None
     }
 
     fn byte(&mut self) -> Option<u8> {
@@ -551,16 +660,93 @@ mod tests {
         assert_eq!(OnLink::read(&unknown), None);
     }
 
-    /// Whatever a node sends: it is refused, or it is exactly what a bridge would have sent.
-    #[test]
-    fn nothing_is_read_that_would_not_be_written() {
+    fn random() -> impl FnMut(usize) -> usize {
         let mut state = 1_u64;
-        let mut random = move |below: usize| {
+        move |below: usize| {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
             (state >> 11) as usize % below
-        };
+        }
+    }
+
+    /// A batch of these samples. Fails if they do not fit into one.
+    fn batch<'a>(samples: impl IntoIterator<Item = (u64, &'a [u8])>) -> Option<Vec<u8>> {
+        let mut batch = Batch::default();
+        samples.into_iter().all(|(sequence, payload)| batch.add(sequence, payload)).then(|| batch.take())
+    }
+
+    #[test]
+    fn batches_are_read_as_they_were_written_and_not_if_changed() {
+        let (mut random, bytes) = (random(), [7; 300]);
+        let (mut read, mut refused) = (0, 0);
+        for _ in 0..2_000 {
+            let mut sequence = [0, 7, 1 << 40, u64::MAX - (1 << 41)][random(4)];
+            let mut samples = Vec::new();
+            for _ in 0..=random(20) {
+                sequence += [1, 1, 1, 2, 127, 128, 1 << 35][random(7)];
+                samples.push((sequence, &bytes[..[0, 1, 48, 127, 128, 300][random(6)]]));
+            }
+            let written = batch(samples.iter().copied()).unwrap();
+            assert_eq!(Samples::read(&written).unwrap().collect::<Vec<_>>(), samples);
+            for _ in 0..20 {
+                let mut changed = written.clone();
+                match random(3) {
+                    0 => changed.truncate(random(changed.len())),
+                    1 => changed.extend((0..=random(8)).map(|_| random(256) as u8)),
+                    _ => {
+                        let at = random(changed.len());
+                        changed[at] = random(256) as u8;
+                    }
+                }
+                match Samples::read(&changed) {
+                    None => refused += 1,
+                    Some(samples) => {
+                        let all: Vec<_> = samples.clone().collect();
+                        assert!(all.is_sorted_by(|one, next| one.0 < next.0), "the numbers rise");
+                        assert_eq!(batch(samples).unwrap(), changed, "there is one way to write it");
+                        read += 1;
+                    }
+                }
+            }
+        }
+        assert!(read > 1000 && refused > 1000, "{read} read and {refused} refused");
+    }
+
+    #[test]
+    fn a_batch_has_bounds_and_a_large_sample_is_alone() {
+        let large = vec![7; 10 * MOST_BATCH];
+        let alone = batch([(1, &large[..])]).unwrap();
+        assert_eq!(Samples::read(&alone).unwrap().next(), Some((1, &large[..])));
+        assert_eq!(batch([(1, &large[..]), (2, &[])]), None);
+        assert_eq!(batch([(1, &b""[..]), (1, b"")]), None, "a number twice");
+        assert_eq!(batch([(2, &b""[..]), (1, b"")]), None);
+        let several = |count: usize, len: usize| batch((1..).map(|at| (at, &large[..len])).take(count));
+        assert!(Samples::read(&several(MOST_SAMPLES, 0).unwrap()).is_some());
+        assert_eq!(several(MOST_SAMPLES + 1, 0), None);
+        // The first number, three bytes for each length, and a step.
+        let half = (MOST_BATCH - 8 - 3 - 1 - 3) / 2;
+        let full = batch([(1, &large[..half]), (2, &large[..half + 1])]).unwrap();
+        assert_eq!((full.len(), Samples::read(&full).unwrap().count()), (MOST_BATCH, 2));
+        assert_eq!(batch([(1, &large[..half]), (2, &large[..half + 2])]), None);
+        // What a bridge would not send is refused.
+        let many = [&1_u64.to_le_bytes()[..], &[0], &[1, 0].repeat(MOST_SAMPLES)].concat();
+        assert!(Samples::read(&many).is_none(), "one more than there may be");
+        assert!(Samples::read(&many[..many.len() - 2]).is_some());
+        let long = [&full[..], &[1, 0x88, 0x27], &[7; 5000]].concat();
+        assert!(Samples::read(&long).is_none(), "too long for more than one");
+        for wrong in [&[][..], &[0], &[0x80, 0], &[1], &[1, 0x80, 0], &[1, 1], &[1, 0xFF]] {
+            let bytes = [&5_u64.to_le_bytes()[..], &[0], wrong].concat();
+            assert_eq!(Samples::read(&bytes).is_some(), wrong.is_empty(), "{wrong:?}");
+        }
+        let over = [&u64::MAX.to_le_bytes()[..], &[0, 1, 0]].concat();
+        assert!(Samples::read(&over).is_none(), "there is no such number");
+    }
+
+    /// Whatever a node sends: it is refused, or it is exactly what a bridge would have sent.
+    #[test]
+    fn nothing_is_read_that_would_not_be_written() {
+        let mut random = random();
         let (from, to, patience) = (name("al i/ce").unwrap(), Key::from_bytes([9; 16]), MOST_PATIENCE);
         let seeds = [
             Ask::Send { instance: 1, sequence: 2, from, to, patience, payload: b"hello" },

@@ -2,10 +2,11 @@
 
 mod common;
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use common::{LONG, Pair, vanishes, watch};
-use ringpost::{CallError, ConnectError, SendError, Subscriber};
+use ringpost::{CallError, ConnectError, Publisher, SampleError, SendError, Subscriber};
 
 #[test]
 fn only_what_is_exported_appears_and_vanishes_when_it_leaves() {
@@ -148,4 +149,73 @@ fn samples_keep_publisher_topic_and_number() {
         (taken, missed) = (taken + 1, missed + sample.missed());
     }
     assert_eq!(taken + missed, 500, "every gap is counted");
+}
+
+#[test]
+fn batches_of_several_topics_and_publishers_keep_each_number_and_gap() {
+    let mut pair = Pair::start(&["alice", "bob", "carl", "prices/**"]);
+    let (mut alice, mut bob) = pair.clients();
+    let mut carl = pair.b.client("carl");
+    alice.wait_for("carl@b", LONG).unwrap();
+    let mut all = alice.subscribe("**").unwrap();
+    let mut publishers = [
+        ("bob@b", bob.publish("prices/x").unwrap()),
+        ("bob@b", bob.publish("prices/y").unwrap()),
+        ("carl@b", carl.publish("prices/x").unwrap()),
+    ];
+    // Each round is less than any ring or queue on the way has room for, so all of it must come.
+    for round in 0..20_u64 {
+        let mut expected = [const { VecDeque::new() }; 3];
+        for number in 0..60_u64 {
+            for (at, (_, publisher)) in publishers.iter_mut().enumerate() {
+                let skipped = if (number + 7 * at as u64) % 20 == round { at as u64 + 1 } else { 0 };
+                let missed = if publisher.sequence() == 0 { 0 } else { skipped };
+                publisher.skip_to(publisher.sequence() + 1 + skipped).unwrap();
+                let sequence = publisher.sequence() + 1;
+                publisher.send(&[&sequence.to_le_bytes()[..], &vec![7; number as usize]].concat()).unwrap();
+                expected[at].push_back((sequence, missed, number));
+            }
+        }
+        while expected.iter().any(|expected| !expected.is_empty()) {
+            let sample = all.recv_timeout(LONG).unwrap();
+            let is = |(name, publisher): &(&str, Publisher)| {
+                (*name, &**publisher.topic()) == (sample.publisher().name.as_str(), sample.topic())
+            };
+            let at = publishers.iter().position(is).unwrap();
+            let (sequence, missed, more) = expected[at].pop_front().unwrap();
+            assert_eq!((sample.sequence(), sample.missed()), (sequence, missed));
+            assert_eq!(sample.payload()[..8], sequence.to_le_bytes());
+            assert_eq!(sample.payload()[8..], vec![7; more as usize]);
+        }
+    }
+}
+
+#[test]
+fn what_is_lost_of_a_publisher_that_does_not_pause_is_counted_and_too_large_samples_too() {
+    let mut pair = Pair::start(&["alice", "bob", "prices"]);
+    let (mut alice, mut bob) = pair.clients();
+    let mut all = alice.subscribe("prices").unwrap();
+    let mut prices = Publisher::options().ring_size(1 << 20).publish(bob.caller(), "prices").unwrap();
+    for _ in 0..100_000_u64 {
+        prices.send(&(prices.sequence() + 1).to_le_bytes()).unwrap();
+    }
+    // More than the ring at the other end has room for, though not more than this one.
+    prices.send(&[7; 100_000]).unwrap();
+    let (mut taken, mut missed, mut last) = (0, 0, 0);
+    while last <= 100_001 {
+        // The last one may be lost, too.
+        prices.send(&(prices.sequence() + 1).to_le_bytes()).unwrap();
+        match all.recv_timeout(Duration::from_millis(20)) {
+            Ok(sample) => {
+                assert_eq!(sample.payload(), sample.sequence().to_le_bytes());
+                // Of what came before there was a topic here, nobody counts anything.
+                missed = if taken == 0 { sample.sequence() - 1 } else { missed + sample.missed() };
+                (taken, last) = (taken + 1, sample.sequence());
+                assert_eq!(taken + missed, last, "every gap is counted");
+            }
+            Err(SampleError::TimedOut) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(missed > 0, "at least the large one is lost");
 }

@@ -37,8 +37,12 @@ pub fn check(data: &[u8]) {
             }
         }
         6 => {
-            if let Some((sequence, payload)) = wire::read_sample(rest) {
-                assert_eq!(wire::sample_bytes(sequence, payload), rest);
+            if let Some(samples) = wire::Samples::read(rest) {
+                let mut batch = wire::Batch::default();
+                for (sequence, payload) in samples {
+                    assert!(batch.add(sequence, payload), "the numbers rise");
+                }
+                assert_eq!(batch.take(), rest);
             }
         }
         _ => {
@@ -85,7 +89,14 @@ mod tests {
             let said = OnLink { instance: 1, link: 2, sequence: 3, step, payload: b"ping" };
             all.push([&[4][..], &said.bytes()].concat());
         }
-        all.push([&[6][..], &wire::sample_bytes(7, b"sample")].concat());
+        let samples = [(7, 6), (8, 0), (300, 1), (301, 130)];
+        for count in 1..=samples.len() {
+            let mut batch = wire::Batch::default();
+            for (sequence, len) in &samples[..count] {
+                assert!(batch.add(*sequence, &[7; 130][..*len]));
+            }
+            all.push([&[6][..], &batch.take()].concat());
+        }
         let topic = Topic::try_from("prices/AAPL/last").expect("a topic");
         for what in [What::Claim, What::Client(from, to), What::Topic(from, topic)] {
             let said = Said { node: node.clone(), instance: 77, what };
