@@ -14,8 +14,8 @@
 //! at a full queue: one question of each node at a time, behind a gate, so that a slow node delays only those
 //! who talk to it. What waits for the gate or for an answer is bounded by `ROOM`; a question beyond that is
 //! refused at once. Answers have the priority of their question, and go through the same gate. Samples of
-//! topics have the lowest priority, and are dropped at a full queue (see `topics`): subscribers see that as a
-//! gap.
+//! topics have the lowest priority, and are dropped at a full queue (see `topics`): subscribers see that as
+//! a gap.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

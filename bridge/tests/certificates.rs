@@ -155,9 +155,8 @@ fn calls_over_a_link_are_between_two_nodes() {
 /// A call that is missing, or comes again, ends its link: none is passed on late, or twice.
 #[test]
 fn calls_are_passed_on_by_their_numbers_only() {
-    let authority = Authority::new();
-    let (a, at) = (Bus::start(), endpoint("tls"));
-    let mut bridge_a = secured("a", "c", &a, ["--listen", &at], &authority.issue("a"));
+    let (a, at) = (Bus::start(), endpoint("tcp"));
+    let mut bridge_a = bridge("a", "c", &a, &["--listen", &at], &["**"]);
     bridge_a.says("joined the server");
     let mut bob = a.client("bob");
     let (called, of_called) = std::sync::mpsc::channel();
@@ -166,7 +165,7 @@ fn calls_are_passed_on_by_their_numbers_only() {
         response.write(request.payload())
     });
     let _serves = serves.unwrap();
-    let poser = Poser::connect(&at, &authority.issue("c"));
+    let poser = Poser::connect(&at, &[]);
     poser.claims("c", &["carol"]);
     bridge_a.says("carol@c is here");
     let heard = poser.listens(&["ringpost/1/c/from/a/link"]);
@@ -217,16 +216,18 @@ impl Poser {
         set("listen/endpoints", json!([]));
         set("connect/endpoints", json!([endpoint]));
         set("scouting/multicast/enabled", json!(false));
-        set(
-            "transport/link/tls",
-            json!({
-                "root_ca_certificate": files[1],
-                "enable_mtls": true,
-                "connect_certificate": files[3],
-                "connect_private_key": files[5],
-                "verify_name_on_connect": false,
-            }),
-        );
+        if !files.is_empty() {
+            set(
+                "transport/link/tls",
+                json!({
+                    "root_ca_certificate": files[1],
+                    "enable_mtls": true,
+                    "connect_certificate": files[3],
+                    "connect_private_key": files[5],
+                    "verify_name_on_connect": false,
+                }),
+            );
+        }
         let session = runtime.block_on(async { zenoh::open(config).await }).unwrap();
         Poser { runtime, session, tokens: Vec::new().into() }
     }
