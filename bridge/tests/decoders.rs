@@ -63,8 +63,8 @@ mod tests {
         let mut all = Vec::new();
         let asks = [
             Ask::Claim { instance: 1 },
-            Ask::Send { instance: 1, sequence: 2, from: from.clone(), to, patience, payload: b"hello" },
-            Ask::Open { instance: 1, link: 2, from: from.clone(), to, patience },
+            Ask::Send { instance: 1, sequence: 2, from, to, patience, payload: b"hello" },
+            Ask::Open { instance: 1, link: 2, from, to, patience },
             Ask::Call { instance: 1, link: 2, sequence: 3, post: true, payload: b"ping" },
             Ask::Close { instance: 1, link: 2 },
         ];
@@ -78,7 +78,7 @@ mod tests {
         all.push([&[5][..], &Answer::new(Outcome::Failed, "why").bytes()].concat());
         all.push([&[6][..], &wire::sample_bytes(7, b"sample")].concat());
         let topic = Topic::try_from("prices/AAPL/last").expect("a topic");
-        for what in [What::Claim, What::Client(from.clone(), to), What::Topic(from, topic)] {
+        for what in [What::Claim, What::Client(from, to), What::Topic(from, topic)] {
             let said = Said { node: node.clone(), instance: 77, what };
             all.push([&[7][..], said.to_string().as_bytes()].concat());
         }
