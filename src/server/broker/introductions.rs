@@ -269,6 +269,12 @@ impl Broker {
             }
             callee.links.set_bell(false);
         }
+        // A relay can listen only after it has registered, and stands for a client that may have listened
+        // long ago: whoever asks before waits as for one that is busy. The first bell rings for all
+        // that wait.
+        if callee.relay.is_some() && !self.waiting.has_listened(callee.peer.key) {
+            return Ok(());
+        }
         let why = format!(
             "client {:?} takes no links now: it must listen for them first (Client::listen)",
             callee.peer.name.as_str()
