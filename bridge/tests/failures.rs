@@ -49,7 +49,7 @@ fn a_bridge_registers_again_when_its_server_is_back() {
 
 #[test]
 fn a_second_bridge_of_the_same_name_is_refused_and_the_first_goes_on() {
-    let mut pair = Pair::start(&["alice", "bob"]);
+    let pair = Pair::start(&["alice", "bob"]);
     let (mut alice, mut bob) = pair.clients();
     let other = common::Bus::start();
     let _mallory = other.client("bob");
