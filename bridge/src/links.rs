@@ -94,13 +94,14 @@ async fn carry(local: Arc<Local>, who: Who, incoming: Incoming) {
         Ok((mut responder, closer)) => {
             let mut sequence = 0;
             let served = responder.serve_pipelined(WINDOW, |request| {
-                sequence += 1;
+                // One that is too large has no number, so that the link goes on.
+                let fits = request.payload().len() <= MOST_PAYLOAD;
+                sequence += u64::from(fits);
                 let (node, to, closer) = (node.clone(), who.node.clone(), closer.clone());
                 async move {
                     let post = !request.wants_response();
                     let payload = request.payload();
-                    if payload.len() > MOST_PAYLOAD {
-                        // Its number is missing there: the next call ends the link.
+                    if !fits {
                         return Err(failed(format!("{} bytes are too many for the network", payload.len())));
                     }
                     let ask = Ask::Call { instance, link, sequence, post, payload };
@@ -199,7 +200,11 @@ async fn serve(mut link: Async<Link>, mut jobs: mpsc::Receiver<LinkJob>) {
             reply = link.response(), if waits => {
                 let Some(answer) = outstanding.pop_front() else { return };
                 match reply {
-                    Ok(reply) => answer.give(Answer::ok(&reply)),
+                    Ok(reply) if reply.len() <= MOST_PAYLOAD => answer.give(Answer::ok(&reply)),
+                    Ok(reply) => {
+                        let text = format!("{} bytes are too many for the network", reply.len());
+                        answer.give(Answer::new(Outcome::Failed, text));
+                    }
                     Err(CallError::ServiceFailed(text)) => answer.give(Answer::new(Outcome::Failed, text)),
                     Err(CallError::ResponseTooLarge(text)) => answer.give(Answer::new(Outcome::Failed, text)),
                     Err(error) => {

@@ -15,6 +15,7 @@ use zenoh::qos::{CongestionControl, Priority};
 
 use crate::local::Local;
 use crate::relay::Wanted;
+use crate::tls::MOST_PAYLOAD;
 use crate::wire::{Said, What, is_foreign, sample_bytes};
 
 /// Topics of one remote publisher.
@@ -75,6 +76,9 @@ fn told(local: &Local, index: usize, sample: &Sample<'_>) {
     let Ok(topic) = Topic::try_from(sample.topic()) else { return };
     if settings.export.iter().position(|pattern| pattern.matches(&topic)) != Some(index) {
         return;
+    }
+    if sample.payload().len() > MOST_PAYLOAD {
+        return debug!("{topic}: {} bytes are too many for the network", sample.payload().len());
     }
     let what = What::Topic(name, topic);
     let said = Said { node: local.node.name().clone(), instance: local.node.instance, what };
