@@ -3,11 +3,11 @@
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
-use common::{Bridge, Bus, LONG, bridge, endpoint};
+use common::{Bridge, Bus, LONG, Poser, bridge, endpoint};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use ringpost::Key;
+use ringpost::Client;
 use serde_json::json;
 
 /// An authority, with a directory for certificates.
@@ -30,17 +30,21 @@ impl Authority {
 
     /// Issues a certificate for a node. Returns the options of its bridge.
     fn issue(&self, node: &str) -> Vec<String> {
+        self.issue_until(node, 4000)
+    }
+
+    /// The same, with the year of its end.
+    fn issue_until(&self, node: &str, year: i32) -> Vec<String> {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         params.distinguished_name.push(DnType::CommonName, node);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        std::fs::write(self.file(&format!("{node}.pem")), certificate.pem()).unwrap();
-        std::fs::write(self.file(&format!("{node}.key")), key.serialize_pem()).unwrap();
-        let files = [
-            ("--ca", "ca.pem".into()),
-            ("--certificate", format!("{node}.pem")),
-            ("--key", format!("{node}.key")),
-        ];
+        // Another year, another file: programs read it again when they connect again.
+        let (pem, of_key) = (format!("{node}-{year}.pem"), format!("{node}-{year}.key"));
+        std::fs::write(self.file(&pem), certificate.pem()).unwrap();
+        std::fs::write(self.file(&of_key), key.serialize_pem()).unwrap();
+        let files = [("--ca", "ca.pem".into()), ("--certificate", pem), ("--key", of_key)];
         files.iter().flat_map(|(option, file)| [(*option).to_owned(), text(&self.file(file))]).collect()
     }
 
@@ -58,58 +62,118 @@ fn secured(node: &str, other: &str, bus: &Bus, network: [&str; 2], files: &[Stri
     bridge(node, other, bus, &arguments, &["**"])
 }
 
-#[test]
-fn nodes_with_certificates_meet_and_others_get_nothing() {
-    let (authority, foreign) = (Authority::new(), Authority::new());
-    let (a, b, at) = (Bus::start(), Bus::start(), endpoint("tls"));
-    let mut bridge_a = secured("a", "b", &a, ["--listen", &at], &authority.issue("a"));
-    bridge_a.says("joined the server");
-
-    // The same name, but of another authority; and no certificate at all.
-    let other = Bus::start();
-    let _impostor = other.client("bob");
-    let _refused = secured("b", "a", &other, ["--connect", &at], &foreign.issue("b"));
-    let plain = at.replace("tls/", "tcp/");
-    let _plain = bridge("b", "a", &other, &["--connect", &plain], &["**"]);
-    // A certificate of the authority, for a node that is not allowed, which poses as b.
-    let files = authority.issue("c");
-    let poser = Poser::connect(&at, &files);
-    poser.claims("b", &["bob"]);
-
-    let mut bridge_b = secured("b", "a", &b, ["--connect", &at], &authority.issue("b"));
-    bridge_b.says("knows this node as b");
-    let (mut alice, mut bob) = (a.client("alice"), b.client("bob"));
-    alice.wait_for("bob@b", LONG).unwrap();
-    bob.wait_for("alice@a", LONG).unwrap();
-    // It is the bob of the node whose name the certificate has.
-    alice.send("bob@b", b"to the true one").unwrap();
-    assert_eq!(bob.try_recv().unwrap().unwrap().payload(), b"to the true one");
-    assert!(poser.hears_nothing("a"), "a node that is not allowed must hear nothing");
+/// Settings of TLS for a program of our own: whom it trusts, and what it shows.
+fn shows(trusted: &Authority, files: Option<&[String]>) -> serde_json::Value {
+    let mut tls = json!({
+        "root_ca_certificate": text(&trusted.file("ca.pem")),
+        "verify_name_on_connect": false,
+    });
+    if let Some(files) = files {
+        tls["enable_mtls"] = json!(true);
+        tls["connect_certificate"] = json!(files[3]);
+        tls["connect_private_key"] = json!(files[5]);
+    }
+    tls
 }
 
-#[test]
-fn an_allowed_node_speaks_for_itself_only() {
-    let authority = Authority::new();
+/// Two nodes with certificates, of which a has these options besides. Between the start of the two,
+/// `meanwhile` does what it likes. In the end they speak with each other, whatever that was.
+fn meet<T>(
+    authority: &Authority,
+    options: &[&str],
+    meanwhile: impl FnOnce(&str, &mut Client) -> T,
+) -> (Met, T) {
     let (a, b, at) = (Bus::start(), Bus::start(), endpoint("tls"));
     let mut files = authority.issue("a");
-    files.extend(["--allow".into(), "c".into()]);
+    files.extend(options.iter().map(|option| (*option).to_owned()));
     let mut bridge_a = secured("a", "b", &a, ["--listen", &at], &files);
     bridge_a.says("joined the server");
     let mut alice = a.client("alice");
-    let poser = Poser::connect(&at, &authority.issue("c"));
-    // Its own name works; so what is said for b below has arrived, too.
-    poser.claims("b", &["bob", "eve"]);
-    poser.offers_to_answer_for("b");
-    poser.claims("c", &["carol"]);
-    alice.wait_for("carol@c", LONG).unwrap();
+    let done = meanwhile(&at, &mut alice);
     let mut bridge_b = secured("b", "a", &b, ["--connect", &at], &authority.issue("b"));
     bridge_b.says("knows this node as b");
     let mut bob = b.client("bob");
     alice.wait_for("bob@b", LONG).unwrap();
     bob.wait_for("alice@a", LONG).unwrap();
-    alice.send("bob@b", b"not to c").unwrap();
-    assert_eq!(bob.try_recv().unwrap().unwrap().payload(), b"not to c");
-    assert_eq!(alice.look_up("eve@b").unwrap(), None, "c must not give names of b");
+    // It is the bob of the node whose name the certificate has.
+    alice.send("bob@b", b"to the true one").unwrap();
+    assert_eq!(bob.try_recv().unwrap().unwrap().payload(), b"to the true one");
+    assert_eq!(alice.look_up("eve@b").unwrap(), None, "only b gives names of b");
+    (Met { alice, _buses: (a, b), _bridges: (bridge_a, bridge_b) }, done)
+}
+
+struct Met {
+    alice: Client,
+    _buses: (Bus, Bus),
+    _bridges: (Bridge, Bridge),
+}
+
+#[test]
+fn whoever_has_no_certificate_of_the_authority_that_is_valid_is_not_taken() {
+    let (authority, foreign) = (Authority::new(), Authority::new());
+    let (expired, foreigns) = (authority.issue_until("b", 2024), foreign.issue("b"));
+    let (_met, posers) = meet(&authority, &[], |at, _| {
+        [("none", None), ("expired", Some(&expired)), ("foreign", Some(&foreigns))].map(|(what, files)| {
+            let poser = Poser::connect(at, shows(&authority, files.map(Vec::as_slice)));
+            poser.claims("b");
+            poser.shows("b", "bob", 1);
+            poser.shows("b", "eve", 2);
+            (what, poser)
+        })
+    });
+    for (what, poser) in &posers {
+        assert!(!poser.is_connected(), "{what}");
+    }
+}
+
+#[test]
+fn a_node_that_is_not_allowed_gets_nothing() {
+    let authority = Authority::new();
+    let files = authority.issue("c");
+    let (_met, poser) = meet(&authority, &[], |at, _| {
+        let poser = Poser::connect(at, shows(&authority, Some(&files)));
+        poser.connects();
+        for node in ["b", "c"] {
+            poser.claims(node);
+            poser.shows(node, "eve", 1);
+            assert_eq!(poser.asks("a", node, "claim", b""), None, "{node}");
+        }
+        poser
+    });
+    assert_eq!(poser.hears_of("a"), 0);
+    assert!(poser.is_connected());
+}
+
+/// What c does in its own name, it is believed, and not what it does in that of b, before or after.
+#[test]
+fn an_allowed_node_speaks_for_itself_only() {
+    let authority = Authority::new();
+    let files = authority.issue("c");
+    let (mut met, (poser, mut news, asked)) = meet(&authority, &["--allow", "c"], |at, alice| {
+        let news = alice.subscribe("news").unwrap();
+        let poser = Poser::connect(at, shows(&authority, Some(&files)));
+        poser.connects();
+        let asked = ["b", "c"].map(|node| {
+            poser.claims(node);
+            poser.shows(node, "bob", 1);
+            poser.shows(node, "eve", 2);
+            poser.offers_to_answer_for(node)
+        });
+        alice.wait_for("eve@c", LONG).unwrap();
+        assert_eq!(poser.asks("a", "b", "claim", b""), None);
+        assert_eq!(poser.asks("a", "c", "claim", b""), Some(0));
+        assert_eq!(alice.look_up("eve@b").unwrap(), None);
+        (poser, news, asked)
+    });
+    poser.publishes("b", "eve", "news", 1);
+    poser.publishes("b", "bob", "news", 1);
+    poser.publishes("c", "eve", "news", 1);
+    let sample = news.recv_timeout(LONG).unwrap();
+    assert_eq!((sample.publisher().name.as_str(), sample.payload()), ("eve@c", &b"c"[..]));
+    assert_eq!(poser.asks("a", "b", "claim", b""), None);
+    // The message to bob@b went to b alone. One to c goes to c.
+    met.alice.try_send("eve@c", b"psst").unwrap_err();
+    assert_eq!((asked[0].load(Ordering::Relaxed), asked[1].load(Ordering::Relaxed) > 0), (0, true));
 }
 
 #[test]
@@ -123,64 +187,4 @@ fn a_certificate_for_another_node_or_none_is_told_at_the_start() {
     let mut none = secured("a", "b", &bus, ["--listen", &at], &files);
     none.says("nowhere.pem");
     assert_eq!(none.end().code(), Some(1));
-}
-
-/// A program with a certificate that keeps to no rule.
-struct Poser {
-    runtime: tokio::runtime::Runtime,
-    session: zenoh::Session,
-    tokens: std::cell::RefCell<Vec<zenoh::liveliness::LivelinessToken>>,
-}
-
-impl Poser {
-    fn connect(endpoint: &str, files: &[String]) -> Poser {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let mut config = zenoh::Config::default();
-        let mut set =
-            |key: &str, value: serde_json::Value| config.insert_json5(key, &value.to_string()).unwrap();
-        set("mode", json!("peer"));
-        set("listen/endpoints", json!([]));
-        set("connect/endpoints", json!([endpoint]));
-        set("scouting/multicast/enabled", json!(false));
-        set(
-            "transport/link/tls",
-            json!({
-                "root_ca_certificate": files[1],
-                "enable_mtls": true,
-                "connect_certificate": files[3],
-                "connect_private_key": files[5],
-                "verify_name_on_connect": false,
-            }),
-        );
-        let session = runtime.block_on(async { zenoh::open(config).await }).unwrap();
-        Poser { runtime, session, tokens: Vec::new().into() }
-    }
-
-    /// Says that it is a node, and that these clients are there.
-    fn claims(&self, node: &str, clients: &[&str]) {
-        let key = Key::from_bytes([0xAB; 16]);
-        let clients = clients.iter().map(|name| format!("client/*/{name}/{key}"));
-        for what in std::iter::once("node".to_owned()).chain(clients) {
-            let token = format!("ringpost/1/{node}/0000000000000001/{what}");
-            let token = self.runtime.block_on(async { self.session.liveliness().declare_token(token).await });
-            self.tokens.borrow_mut().push(token.unwrap());
-        }
-    }
-
-    /// Takes questions for a node, and drops them.
-    fn offers_to_answer_for(&self, node: &str) {
-        self.runtime.block_on(async {
-            let queryable = self.session.declare_queryable(format!("ringpost/1/{node}/**")).complete(true);
-            queryable.callback(drop).background().await.unwrap();
-        });
-    }
-
-    /// Whether it is told none of a node's tokens.
-    fn hears_nothing(&self, node: &str) -> bool {
-        self.runtime.block_on(async {
-            let get = self.session.liveliness().get(format!("ringpost/1/{node}/**"));
-            let replies = get.timeout(Duration::from_secs(2)).await.unwrap();
-            !matches!(replies.recv_async().await.map(|reply| reply.result().is_ok()), Ok(true))
-        })
-    }
 }
