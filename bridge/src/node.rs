@@ -65,6 +65,8 @@ pub struct Node {
     local: Mutex<Option<Arc<Local>>>,
     /// What the other nodes tell of their clients.
     pub remote: Mutex<Remote>,
+    /// What finds out whether this node has its name, by the node that it asks: one task for each.
+    contends: Mutex<HashMap<NodeName, AbortHandle>>,
     fatal: mpsc::Sender<String>,
     runtime: tokio::runtime::Handle,
 }
@@ -144,6 +146,7 @@ impl Node {
             claims: Mutex::default(),
             local: Mutex::default(),
             remote: Mutex::default(),
+            contends: Mutex::default(),
             fatal,
             runtime: tokio::runtime::Handle::current(),
             session,
@@ -303,9 +306,8 @@ impl Node {
             (before, of_node.first().copied())
         };
         if other == *self.name() {
-            let (node, older) = (self.clone(), instance < self.instance);
-            if present && older {
-                self.runtime.spawn(async move { node.contend(None).await });
+            if present && instance < self.instance {
+                self.contends(other);
             }
             return;
         }
@@ -317,12 +319,20 @@ impl Node {
         }
         if before != after {
             if after.is_some() {
-                let (node, other) = (self.clone(), other.clone());
-                self.runtime.spawn(async move { node.contend(Some(other)).await });
+                self.contends(other.clone());
             }
             if let Some(local) = self.local() {
                 local.appoint(&other);
             }
+        }
+    }
+
+    /// Finds out whether this bridge has its name: anew, if it was about to.
+    fn contends(self: &Arc<Node>, asked: NodeName) {
+        let (node, other) = (self.clone(), Some(asked.clone()).filter(|other| other != self.name()));
+        let task = self.spawn(async move { node.contend(other).await });
+        if let Some(former) = lock(&self.contends).insert(asked, task) {
+            former.abort();
         }
     }
 

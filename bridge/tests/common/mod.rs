@@ -260,7 +260,16 @@ impl Poser {
     }
 
     pub fn hides(&self, node: &str, client: &str, key: u128) {
-        let token = self.tokens.borrow_mut().remove(&key_of(node, &client_token(client, key))).unwrap();
+        self.takes_back(node, &client_token(client, key));
+    }
+
+    /// Takes its claim back.
+    pub fn leaves(&self, node: &str) {
+        self.takes_back(node, "node");
+    }
+
+    fn takes_back(&self, node: &str, what: &str) {
+        let token = self.tokens.borrow_mut().remove(&key_of(node, what)).unwrap();
         self.runtime.block_on(async { token.undeclare().await }).unwrap();
     }
 
