@@ -59,7 +59,7 @@ pub async fn accept(local: &Arc<Local>, who: &Who, mut listener: Async<Listener>
 /// Carries one link of a local client with a remote one, until it ends.
 async fn carry(local: Arc<Local>, who: Who, incoming: Incoming) {
     let (node, from) = (local.node.clone(), *incoming.peer());
-    if !local.is_exported(from.key) {
+    if !local.shows(&from.name, from.key).await {
         return incoming.refuse(format!("this node does not export {}", from.name));
     }
     let (instance, link) = (node.instance, node.number());

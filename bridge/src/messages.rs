@@ -66,7 +66,7 @@ async fn ask(
 ) -> Result<(), SendError> {
     let (node, from) = (&local.node, *message.sender_name());
     // Also a local name with an @ would pass for a remote one there.
-    if is_foreign(&from) || !local.is_exported(message.sender()) {
+    if is_foreign(&from) || !local.shows(&from, message.sender()).await {
         return Err(SendError::NotAllowed(format!("this node does not export {from}")));
     }
     let payload = message.payload();

@@ -153,9 +153,13 @@ pub async fn tell(local: &Arc<Local>, mut presence: Async<Presence>) {
             _ => {
                 let what = What::Client(peer.name, peer.key);
                 let said = Said { node: local.node.name().clone(), instance: local.node.instance, what };
+                local.export(&peer);
                 match local.node.session.liveliness().declare_token(said.to_string()).await {
-                    Ok(token) => local.export(peer, token),
-                    Err(error) => warn!("{} cannot be told to other nodes: {error}", peer.name),
+                    Ok(token) => local.tells(&peer, token),
+                    Err(error) => {
+                        warn!("{} cannot be told to other nodes: {error}", peer.name);
+                        local.withdraw(peer.key);
+                    }
                 }
             }
         }

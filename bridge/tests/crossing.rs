@@ -66,6 +66,31 @@ fn a_full_inbox_is_told_and_waited_for() {
     assert_eq!(bob.try_recv().unwrap().unwrap().payload(), b"now");
 }
 
+/// It may be quicker than the word of it to the other node.
+#[test]
+fn a_client_that_has_just_registered_can_send_and_call() {
+    let pair = Pair::start(&["**"]);
+    let (_alice, mut bob) = pair.clients();
+    let served = bob.listen().unwrap().serve(|request, response| response.write(request.payload()));
+    let _served = served.unwrap();
+    for number in 0..30 {
+        let mut sends = pair.a.client(&format!("sends {number}"));
+        sends.send("bob@b", b"first").unwrap();
+        assert_eq!(bob.try_recv().unwrap().unwrap().sender_name(), &*format!("sends {number}@a"));
+        let mut calls = pair.a.client(&format!("calls {number}"));
+        assert_eq!(&*calls.connect("bob@b").unwrap().call(b"first").unwrap(), b"first");
+    }
+    // And to one that has just appeared.
+    let mut calls = pair.a.client("calls");
+    for number in 0..30 {
+        let name = format!("hears {number}");
+        let mut hears = pair.b.client(&name);
+        calls.wait_for(&*format!("{name}@b"), LONG).unwrap();
+        calls.send(&*format!("{name}@b"), b"first").unwrap();
+        assert_eq!(hears.try_recv().unwrap().unwrap().payload(), b"first");
+    }
+}
+
 #[test]
 fn a_client_that_is_not_exported_can_neither_send_nor_call() {
     let pair = Pair::start(&["alice", "bob"]);
