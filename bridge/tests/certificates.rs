@@ -1,4 +1,4 @@
-//! Mutual TLS: who may join, and as whom.
+//! Mutual TLS: who may join, and as whom. With `--features quic` over QUIC.
 
 mod common;
 
@@ -9,6 +9,9 @@ use common::{Bridge, Bus, LONG, Poser, bridge, endpoint};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use ringpost::Client;
 use serde_json::json;
+
+/// What carries TLS: the tests of a program with the feature are those of QUIC.
+const PROTOCOL: &str = if cfg!(feature = "quic") { "quic" } else { "tls" };
 
 /// An authority, with a directory for certificates.
 struct Authority {
@@ -83,7 +86,7 @@ fn meet<T>(
     options: &[&str],
     meanwhile: impl FnOnce(&str, &mut Client) -> T,
 ) -> (Met, T) {
-    let (a, b, at) = (Bus::start(), Bus::start(), endpoint("tls"));
+    let (a, b, at) = (Bus::start(), Bus::start(), endpoint(PROTOCOL));
     let mut files = authority.issue("a");
     files.extend(options.iter().map(|option| (*option).to_owned()));
     let mut bridge_a = secured("a", "b", &a, ["--listen", &at], &files);
@@ -178,7 +181,7 @@ fn an_allowed_node_speaks_for_itself_only() {
 
 #[test]
 fn a_certificate_for_another_node_or_none_is_told_at_the_start() {
-    let (authority, bus, at) = (Authority::new(), Bus::start(), endpoint("tls"));
+    let (authority, bus, at) = (Authority::new(), Bus::start(), endpoint(PROTOCOL));
     let mut wrong = secured("a", "b", &bus, ["--listen", &at], &authority.issue("b"));
     wrong.says("is for the node \"b\", and this is a");
     assert_eq!(wrong.end().code(), Some(1));
