@@ -197,7 +197,7 @@ fn large_blocks_cross_up_to_the_limit() {
     let block = |len: usize| -> Vec<u8> { (0..len).map(|at| (at / 251 + at) as u8).collect() };
     let sizes = [4 << 10, (4 << 10) + 1, 100_000, 3 << 20, MOST];
     for len in sizes {
-        alice.send("bob@b", &block(len)[..]).unwrap();
+        alice.caller().send_timeout("bob@b", &block(len)[..], LONG).unwrap();
         assert!(bob.try_recv().unwrap().unwrap().payload() == block(len), "{len}");
     }
     let sent = alice.send("bob@b", &block(MOST + 1)[..]);
