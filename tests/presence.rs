@@ -290,3 +290,23 @@ fn a_name_is_waited_for_by_presence() {
     assert_eq!(waits.end("a wait for bob"), Ok(bob.key()));
     server.kill();
 }
+
+/// A name is found when its client can be reached, and not while the server still makes what that needs.
+#[test]
+fn whoever_is_looked_up_can_be_sent_to() {
+    let bus = Bus::start();
+    let mut alice = bus.client("alice");
+    for round in 0..300 {
+        let name = format!("bob {round}");
+        std::thread::scope(|scope| {
+            let bob = scope.spawn(|| bus.client(&name));
+            let key = loop {
+                if let Some(key) = alice.look_up(&*name).unwrap() {
+                    break key;
+                }
+            };
+            assert_eq!(alice.send(key, b"hello"), Ok(()), "round {round}");
+            assert_eq!(bob.join().unwrap().recv_timeout(LIMIT).unwrap().payload(), b"hello");
+        });
+    }
+}

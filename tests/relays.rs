@@ -5,8 +5,8 @@ mod common;
 use common::role::{self, Role, Stage, say, setting};
 use common::{Begun, Bus, LIMIT, begin, eventually};
 use ringpost::{
-    Access, Act, Client, ClientBuilder, Key, Message, Reconnect, RegisterError, Rule, SendError, Server,
-    Ticket,
+    Access, Act, Client, ClientBuilder, ConnectError, Key, Link, Message, Reconnect, RegisterError, Rule,
+    SendError, Server, Ticket,
 };
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -220,6 +220,54 @@ fn pipelined_messages_keep_their_order() {
         told.len() == 3
     });
     assert_eq!(told, [Err(SendError::Gone), Ok(()), Ok(())]);
+}
+
+// ---- links
+
+/// Connects on a thread of its own, and gives the client back with the link.
+fn connects(mut client: Client) -> Begun<(Client, Result<Link, ConnectError>)> {
+    begin(move || {
+        let link = client.connect("bob@b");
+        (client, link)
+    })
+}
+
+/// It cannot listen before it is registered, and must not seem to take no links meanwhile.
+#[test]
+fn whoever_connects_before_a_relay_listens_waits_for_that() {
+    let bus = Bus::start();
+    let (alice, mut bob) = (bus.client("alice"), relay(&bus, "bob@b"));
+    let begun = connects(alice);
+    let mut looks = bus.client("looks");
+    eventually("it waits", || {
+        looks.list().unwrap().iter().any(|client| client.name == "alice" && client.links == 1)
+    });
+    assert!(!begun.is_over());
+    let listener = bob.listen().unwrap();
+    let serving = listener.serve(|request, response| response.write(request.payload())).unwrap();
+    let (mut alice, link) = begun.end("a connect to a relay that listens later");
+    assert_eq!(&*link.unwrap().call(b"ping").unwrap(), b"ping");
+    // From then on it is as any other client.
+    assert_eq!(&*alice.connect("bob@b").unwrap().call(b"ping").unwrap(), b"ping");
+    serving.stop();
+    serving.join();
+    assert!(matches!(alice.connect("bob@b"), Err(ConnectError::NotServing)));
+}
+
+#[test]
+fn a_relay_that_never_listens_costs_the_caller_its_limit() {
+    let bus = Bus::start();
+    let (mut alice, bob) = (bus.client("alice"), relay(&bus, "bob@b"));
+    let soon = Link::options().timeout(Duration::from_millis(20));
+    assert!(matches!(soon.connect(alice.caller(), "bob@b"), Err(ConnectError::TimedOut)));
+    let begun = connects(alice);
+    let mut looks = bus.client("looks");
+    eventually("it waits", || {
+        looks.list().unwrap().iter().any(|client| client.name == "alice" && client.links == 1)
+    });
+    bob.unregister().unwrap();
+    let told = begun.end("a connect to a relay that leaves").1;
+    assert!(matches!(told, Err(ConnectError::Gone(_))), "{told:?}");
 }
 
 // ---- ends

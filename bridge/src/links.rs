@@ -85,7 +85,7 @@ pub async fn accept(local: &Arc<Local>, who: &Who, mut listener: Async<Listener>
 /// Carries one link of a local client with a remote one, until it ends.
 async fn carry(local: Arc<Local>, who: Who, incoming: Incoming) {
     let (node, from) = (local.node.clone(), *incoming.peer());
-    if !local.is_exported(from.key) {
+    if !local.shows(&from.name, from.key).await {
         return incoming.refuse(format!("this node does not export {}", from.name));
     }
     let (instance, link) = (node.instance, node.number());
@@ -123,6 +123,7 @@ async fn carry(local: Arc<Local>, who: Who, incoming: Incoming) {
             let _awaiting = Awaiting { local: local.clone(), link };
             let mut last = 0;
             let served = responder.serve_pipelined(WINDOW, |request| {
+                // One that is too large has no number, so that the link goes on.
                 let fits = request.payload().len() <= MOST_PAYLOAD;
                 last += u64::from(fits);
                 let (local, to, closer, sequence) = (local.clone(), who.node.clone(), closer.clone(), last);

@@ -4,10 +4,10 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ringpost::{Async, Client, Key, Name, Peer, RegisterError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tracing::info;
 use zenoh::liveliness::LivelinessToken;
@@ -17,20 +17,24 @@ use crate::node::{Answers, Node, lock};
 use crate::presence;
 use crate::relay::{self, Job, Who};
 use crate::topics::{self, Arrived};
-use crate::wire::{Answer, Ask, NodeName, OnLink, Outcome, Said, Step, What};
+use crate::wire::{Answer, Ask, NodeName, OnLink, Outcome, Said, Step, What, is_foreign};
 
 /// Questions that wait for one remote client's representative, and batches of samples.
 const QUEUE: usize = 256;
 /// Links that one node may have with this one, from there.
 const MOST_LINKS: usize = 1024;
+/// How long the word of a new client may take that speaks to another node.
+const TELLING: Duration = Duration::from_secs(2);
 /// How many registrations are under way at once.
 const REGISTRATIONS: usize = 8;
 
 pub struct Local {
     pub node: Arc<Node>,
     pub registrations: Semaphore,
-    /// The local clients that other nodes see. The token is withdrawn when it is dropped.
-    exported: Mutex<HashMap<Key, (Name, LivelinessToken)>>,
+    /// The local clients that other nodes see, or are about to. The token is withdrawn when it is dropped.
+    exported: Mutex<HashMap<Key, (Name, Option<LivelinessToken>)>>,
+    /// Set off when other nodes were told of one more.
+    told: Notify,
     relays: Mutex<HashMap<(NodeName, Name), Relay>>,
     /// Links of clients of other nodes with local ones.
     links: Mutex<HashMap<LinkId, mpsc::Sender<LinkJob>>>,
@@ -69,6 +73,7 @@ pub async fn serve(node: &Arc<Node>) -> String {
         node: node.clone(),
         registrations: Semaphore::new(REGISTRATIONS),
         exported: Mutex::default(),
+        told: Notify::new(),
         relays: Mutex::default(),
         links: Mutex::default(),
         awaited: Mutex::default(),
@@ -118,9 +123,37 @@ impl Local {
         drop((exported, relays));
     }
 
-    pub fn export(&self, peer: Peer, token: LivelinessToken) {
+    /// Lets other nodes use a client: before they are told of it, because some are quick.
+    pub fn export(&self, peer: &Peer) {
+        lock(&self.exported).insert(peer.key, (peer.name, None));
+    }
+
+    /// Other nodes are told of a client.
+    pub fn tells(&self, peer: &Peer, token: LivelinessToken) {
         info!("{} is exported", peer.name);
-        lock(&self.exported).insert(peer.key, (peer.name, token));
+        if let Some((_, of_client)) = lock(&self.exported).get_mut(&peer.key) {
+            *of_client = Some(token);
+        }
+        self.told.notify_waiters();
+    }
+
+    /// Whether other nodes are told of a client. One that has just registered may be quicker than the word of
+    /// it: that is waited for.
+    pub async fn shows(&self, name: &Name, key: Key) -> bool {
+        let is_told = || lock(&self.exported).get(&key).is_some_and(|(_, token)| token.is_some());
+        let told = async {
+            loop {
+                let next = self.told.notified();
+                if is_told() {
+                    return;
+                }
+                next.await;
+            }
+        };
+        is_told()
+            || !is_foreign(name)
+                && self.node.settings.exports(name.as_str())
+                && tokio::time::timeout(TELLING, told).await.is_ok()
     }
 
     pub fn withdraw(&self, key: Key) {

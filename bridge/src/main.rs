@@ -7,6 +7,7 @@ mod cli;
 mod demo;
 mod links;
 mod local;
+mod log;
 mod messages;
 mod node;
 mod presence;
@@ -46,15 +47,15 @@ fn main() -> ExitCode {
 }
 
 fn bridge(settings: Settings) -> Result<(), String> {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| "warn,ringpost_bridge=info,zenoh::net::routing::hat=error".into());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    log.with_target(false).without_time().with_ansi(false).init();
+    let log = log::begin();
     // A few more than CPUs: one may be waiting for a slow node (see `node::Way`).
     let threads = std::thread::available_parallelism().map_or(1, usize::from) + 2;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start threads: {error}"))?;
-    let done = runtime.block_on(async { tokio::spawn(run(settings)).await });
+    let done = runtime.block_on(async {
+        tokio::spawn(log.tell());
+        tokio::spawn(run(settings)).await
+    });
     runtime.shutdown_timeout(Duration::from_secs(1));
     done.map_err(|error| error.to_string())?
 }

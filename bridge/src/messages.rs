@@ -1,9 +1,10 @@
 //! Messages of local clients to a remote one.
 //!
 //! The server gives each to the client's relay with a ticket, and its sender waits. The bridge asks the
-//! client's node to deliver it, and confirms the ticket with what that says. Of the sender's patience an
-//! eighth is kept for the way back; the other node waits for room in the inbox for what is left. A message is
-//! asked for once: if no answer comes, its sender is told that nobody knows.
+//! client's node to deliver it, and confirms the ticket with what that says. Of the sender's patience a part
+//! is kept for the way there and back (`carried`); the other node waits for room in the inbox for what is
+//! left. A message is asked for once: if no answer comes while its sender waits, that one is told that nobody
+//! knows.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +21,9 @@ use crate::wire::{Answer, Ask, Outcome, is_foreign};
 
 /// How long the answer to a sender that does not wait for room is awaited.
 const SOON: Duration = Duration::from_secs(4);
+/// What is kept of the sender's patience: an eighth, but a quarter as long as that is less than this. It must
+/// do for a slow network and busy computers: whoever hears too late hears that nobody knows.
+const KEPT: Duration = Duration::from_secs(1);
 /// Messages to one remote client that are not answered yet. Each sender has one.
 const MOST: usize = 256;
 
@@ -62,7 +66,7 @@ async fn ask(
 ) -> Result<(), SendError> {
     let (node, from) = (&local.node, *message.sender_name());
     // Also a local name with an @ would pass for a remote one there.
-    if is_foreign(&from) || !local.is_exported(message.sender()) {
+    if is_foreign(&from) || !local.shows(&from, message.sender()).await {
         return Err(SendError::NotAllowed(format!("this node does not export {from}")));
     }
     let payload = message.payload();
@@ -70,9 +74,10 @@ async fn ask(
         return Err(SendError::TooLarge { len: payload.len(), max: MOST_PAYLOAD });
     }
     let left = patience.saturating_sub(since.elapsed());
+    // An answer that comes at the very end may still be in time: it is the server that says when it is over.
     let (within, carried) = match patience.is_zero() {
         true => (SOON, Duration::ZERO),
-        false => (left - left / 16, left - left / 8),
+        false => (left, carried(left)),
     };
     let ask = Ask::Send {
         instance: node.instance,
@@ -91,6 +96,11 @@ async fn ask(
     }
 }
 
+/// How long the other node is to wait for room, of what the sender waits for.
+fn carried(left: Duration) -> Duration {
+    left - (left / 8).max((left / 4).min(KEPT))
+}
+
 /// What another node's answer means for the sender.
 fn told(answer: Answer, len: usize) -> Result<(), SendError> {
     Err(match answer.outcome {
@@ -106,4 +116,16 @@ fn told(answer: Answer, len: usize) -> Result<(), SendError> {
         Outcome::Ended => SendError::NoAnswer,
         Outcome::Refused | Outcome::NotServing => SendError::Server(answer.text()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_the_patience_is_kept_for_the_way() {
+        for (left, there) in [(0, 0), (400, 300), (4000, 3000), (5000, 4000), (8000, 7000), (16000, 14000)] {
+            assert_eq!(carried(Duration::from_millis(left)), Duration::from_millis(there));
+        }
+    }
 }

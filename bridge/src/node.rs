@@ -46,8 +46,13 @@ pub const LEASE: Duration = Duration::from_secs(4);
 const CLAIM: Duration = Duration::from_secs(8);
 /// A message that takes so long to be put into a queue has found it full.
 const SLOW: Duration = Duration::from_millis(1);
-/// What may be on the way to one node and not be answered, in pieces of 1 KiB.
-const ROOM: usize = 16 << 10;
+/// What may be on the way to one node and not be answered, in pieces of 1 KiB: the largest block, and half as
+/// much for the rest, of which the open links are a part.
+const ROOM: usize = tls::MOST_PAYLOAD / 1024 * 3 / 2;
+/// As many registrations of a node's clients as may be here are made at once; after that, one in this time.
+const REGISTRATION: Duration = Duration::from_millis(10);
+/// Between two questions who else is there, when more clients were told of than may appear.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// What each question counts beside its payload, in the same pieces: its memory here and there.
 const EACH: usize = 4;
 
@@ -65,6 +70,8 @@ pub struct Node {
     local: Mutex<Option<Arc<Local>>>,
     /// What the other nodes tell of their clients.
     pub remote: Mutex<Remote>,
+    /// What finds out whether this node has its name, by the node that it asks: one task for each.
+    contends: Mutex<HashMap<NodeName, AbortHandle>>,
     fatal: mpsc::Sender<String>,
     runtime: tokio::runtime::Handle,
 }
@@ -79,6 +86,8 @@ struct Way {
     asked: Arc<Semaphore>,
     /// The same for samples that it sent and that are not published yet.
     samples: Arc<Semaphore>,
+    /// When the next registration of one of its clients is due, if they came at an even pace.
+    registration: tokio::sync::Mutex<Instant>,
     /// Whether the last message to it found a full queue.
     slow: AtomicBool,
 }
@@ -142,6 +151,7 @@ impl Node {
                 room: room(),
                 asked: room(),
                 samples: room(),
+                registration: Instant::now().into(),
                 slow: AtomicBool::new(false),
             };
             ways.insert(other.clone(), way);
@@ -153,6 +163,7 @@ impl Node {
             claims: Mutex::default(),
             local: Mutex::default(),
             remote: Mutex::default(),
+            contends: Mutex::default(),
             fatal,
             runtime: tokio::runtime::Handle::current(),
             session,
@@ -171,6 +182,19 @@ impl Node {
     /// Room for samples of this node. None if too many of it wait already.
     pub fn room_for_samples(&self, node: &NodeName, len: usize) -> Option<OwnedSemaphorePermit> {
         self.ways.get(node)?.samples.clone().try_acquire_many_owned(pieces(len)).ok()
+    }
+
+    /// Waits until one more of a node's clients may be registered. A node whose clients come and go all the
+    /// time costs the server no more than that, and other nodes nothing.
+    pub async fn may_register(&self, node: &NodeName) {
+        let Some(way) = self.ways.get(node) else { return };
+        let mut due = way.registration.lock().await;
+        let at_once = REGISTRATION * u32::try_from(self.settings.max_clients).unwrap_or(u32::MAX);
+        let now = Instant::now();
+        if let Some(wait) = due.saturating_duration_since(now).checked_sub(at_once) {
+            tokio::time::sleep(wait).await;
+        }
+        *due = now.max(*due) + REGISTRATION;
     }
 
     pub fn number(&self) -> u64 {
@@ -235,7 +259,11 @@ impl Node {
             What::Claim => self.claimed(said.node, said.instance, present),
             What::Client(name, _) => {
                 if self.settings.imports(&said.node, name.as_str()) {
-                    lock(&self.remote).token(&said, present, self.settings.max_clients);
+                    let again = lock(&self.remote).token(&said, present, self.settings.max_clients);
+                    for other in again {
+                        let node = self.clone();
+                        self.runtime.spawn(async move { node.look_again(other).await });
+                    }
                     if let Some(local) = self.local() {
                         local.appoint_client(&said.node, name);
                     }
@@ -243,6 +271,46 @@ impl Node {
             }
             What::Topic(..) => {}
         }
+    }
+
+    /// There is room again for clients of a node that did not appear: asks who is there.
+    async fn look_again(self: Arc<Node>, other: NodeName) {
+        let most = self.settings.max_clients;
+        loop {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            lock(&self.remote).looks(&other);
+            let found = self.others(&other, most).await;
+            let again = lock(&self.remote).found(&other, &found, most);
+            if let Some(local) = self.local() {
+                local.appoint(&other);
+            }
+            if !again {
+                return;
+            }
+        }
+    }
+
+    /// Clients of a node that may appear here and do not yet: so many at most.
+    async fn others(&self, other: &NodeName, most: usize) -> Vec<Said> {
+        let mut found = Vec::new();
+        let get = self.session.liveliness().get(format!("{PREFIX}/{other}/*/client/**"));
+        let get = get.timeout(Duration::from_secs(2)).with(zenoh::handlers::FifoChannel::new(64));
+        let Ok(replies) = get.await else { return found };
+        while let Ok(reply) = replies.recv_async().await
+            && found.len() < most
+        {
+            let Some(said) = reply.result().ok().and_then(|token| Said::read(token.key_expr())) else {
+                continue;
+            };
+            if let What::Client(name, _) = &said.what
+                && said.node == *other
+                && self.settings.imports(other, name.as_str())
+                && !lock(&self.remote).knows(&said)
+            {
+                found.push(said);
+            }
+        }
+        found
     }
 
     /// A bridge claims a name, or is gone.
@@ -260,9 +328,8 @@ impl Node {
             (before, of_node.first().copied())
         };
         if other == *self.name() {
-            let (node, older) = (self.clone(), instance < self.instance);
-            if present && older {
-                self.runtime.spawn(async move { node.contend(None).await });
+            if present && instance < self.instance {
+                self.contends(other);
             }
             return;
         }
@@ -274,12 +341,20 @@ impl Node {
         }
         if before != after {
             if after.is_some() {
-                let (node, other) = (self.clone(), other.clone());
-                self.runtime.spawn(async move { node.contend(Some(other)).await });
+                self.contends(other.clone());
             }
             if let Some(local) = self.local() {
                 local.appoint(&other);
             }
+        }
+    }
+
+    /// Finds out whether this bridge has its name: anew, if it was about to.
+    fn contends(self: &Arc<Node>, asked: NodeName) {
+        let (node, other) = (self.clone(), Some(asked.clone()).filter(|other| other != self.name()));
+        let task = self.spawn(async move { node.contend(other).await });
+        if let Some(former) = lock(&self.contends).insert(asked, task) {
+            former.abort();
         }
     }
 

@@ -4,7 +4,7 @@
 //! Zenoh withdraws it when this bridge dies or the network does not carry a word for `node::LEASE`. So a
 //! remote name vanishes within that time and what Zenoh takes to notice, 5 s in all, whatever happened.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use ringpost::{Async, Change, Key, Name, Presence};
@@ -17,22 +17,34 @@ use crate::wire::{NodeName, Said, What, is_foreign};
 /// successor.
 const MOST_OF_NAME: usize = 4;
 
+/// What may vanish of one node while it is asked who is there.
+const MOST_GONE: usize = 4096;
+
 /// The clients that other nodes tell of and that may appear here.
 #[derive(Default)]
 pub struct Remote {
     clients: HashMap<NodeName, HashMap<Name, Vec<(u64, Key)>>>,
     count: usize,
-    /// Whether it was said that there are too many.
-    told: bool,
+    /// Nodes of which clients did not appear because there were too many.
+    more: BTreeSet<NodeName>,
+    /// Nodes of which that was said, once.
+    told: BTreeSet<NodeName>,
+    /// Nodes that are asked again who is there, and what has vanished there meanwhile: it may still be in
+    /// the answer.
+    looks: HashMap<NodeName, HashSet<(u64, Name, Key)>>,
 }
 
 impl Remote {
-    /// A token has appeared or vanished. Beyond `most` clients, those that come are not seen.
-    pub fn token(&mut self, said: &Said, present: bool, most: usize) {
-        let What::Client(name, key) = &said.what else { return };
+    /// A token has appeared or vanished. Beyond `most` clients, those that come are not seen. Returns the
+    /// nodes that are to be asked who else is there, because there is room again: see `looks` and `found`.
+    pub fn token(&mut self, said: &Said, present: bool, most: usize) -> Vec<NodeName> {
+        let What::Client(name, key) = &said.what else { return Vec::new() };
         let of_node = self.clients.entry(said.node.clone()).or_default();
         let entry = (said.instance, *key);
         if !present {
+            if let Some(gone) = self.looks.get_mut(&said.node).filter(|gone| gone.len() < MOST_GONE) {
+                gone.insert((said.instance, *name, *key));
+            }
             if let Some(entries) = of_node.get_mut(name) {
                 let before = entries.len();
                 entries.retain(|known| *known != entry);
@@ -41,19 +53,71 @@ impl Remote {
                     of_node.remove(name);
                 }
             }
-            return;
+            return self.nodes_to_look_at(most);
         }
         if self.count >= most {
-            if !std::mem::replace(&mut self.told, true) {
-                warn!("more than {most} remote clients: those that come now do not appear (--max-clients)");
+            self.more.insert(said.node.clone());
+            if self.told.insert(said.node.clone()) {
+                warn!(
+                    "more than {most} remote clients: of {} there are some that do not appear (--max-clients)",
+                    said.node
+                );
             }
-            return;
+            return Vec::new();
         }
         let entries = of_node.entry(*name).or_default();
         if entries.len() < MOST_OF_NAME && !entries.contains(&entry) {
             entries.push(entry);
             self.count += 1;
         }
+        Vec::new()
+    }
+
+    fn nodes_to_look_at(&mut self, most: usize) -> Vec<NodeName> {
+        if self.count >= most {
+            return Vec::new();
+        }
+        let nodes: Vec<_> = self.more.iter().filter(|node| !self.looks.contains_key(node)).cloned().collect();
+        for node in &nodes {
+            self.more.remove(node);
+            self.looks.insert(node.clone(), HashSet::new());
+        }
+        nodes
+    }
+
+    /// A node is asked who is there, from now on.
+    pub fn looks(&mut self, node: &NodeName) {
+        self.looks.insert(node.clone(), HashSet::new());
+    }
+
+    /// What a node that was asked says is there. Whether it is to be asked again.
+    pub fn found(&mut self, node: &NodeName, found: &[Said], most: usize) -> bool {
+        let gone = self.looks.remove(node).unwrap_or_default();
+        if gone.len() >= MOST_GONE {
+            // Nobody knows what of it is still there.
+            self.more.insert(node.clone());
+        } else {
+            for said in found {
+                if let What::Client(name, key) = &said.what
+                    && !gone.contains(&(said.instance, *name, *key))
+                {
+                    self.token(said, true, most);
+                }
+            }
+        }
+        let again = self.count < most && self.more.remove(node);
+        if again {
+            self.looks(node);
+        } else if !self.more.contains(node) {
+            self.told.remove(node);
+        }
+        again
+    }
+
+    pub fn knows(&self, said: &Said) -> bool {
+        let What::Client(name, key) = &said.what else { return false };
+        let entries = self.clients.get(&said.node).and_then(|of_node| of_node.get(name));
+        entries.is_some_and(|entries| entries.contains(&(said.instance, *key)))
     }
 
     /// The clients of a node, by what the bridge that has its name says: of two registrations the later.
@@ -89,9 +153,13 @@ pub async fn tell(local: &Arc<Local>, mut presence: Async<Presence>) {
             _ => {
                 let what = What::Client(peer.name, peer.key);
                 let said = Said { node: local.node.name().clone(), instance: local.node.instance, what };
+                local.export(&peer);
                 match local.node.session.liveliness().declare_token(said.to_string()).await {
-                    Ok(token) => local.export(peer, token),
-                    Err(error) => warn!("{} cannot be told to other nodes: {error}", peer.name),
+                    Ok(token) => local.tells(&peer, token),
+                    Err(error) => {
+                        warn!("{} cannot be told to other nodes: {error}", peer.name);
+                        local.withdraw(peer.key);
+                    }
                 }
             }
         }
@@ -137,5 +205,36 @@ mod tests {
         remote.token(&said(1, "c0", 0), false, 5);
         remote.token(&said(1, "c8", 8), true, 5);
         assert!(remote.client(&b, Some(1), &name("c8").unwrap()).is_some());
+    }
+
+    #[test]
+    fn who_did_not_appear_is_asked_for_when_there_is_room() {
+        let (mut remote, b): (_, NodeName) = (Remote::default(), "b".parse().unwrap());
+        let client = |key| said(1, &format!("c{key}"), key);
+        for key in 0..8 {
+            assert!(remote.token(&client(key), true, 4).is_empty());
+        }
+        assert_eq!(remote.token(&client(0), false, 4), std::slice::from_ref(&b));
+        assert!(remote.token(&client(1), false, 4).is_empty(), "it is asked already");
+        remote.looks(&b);
+        // Its answer is older than this.
+        remote.token(&client(5), false, 4);
+        assert!(!remote.found(&b, &[client(2), client(5), client(6), client(7)], 4));
+        let mut names: Vec<_> =
+            remote.of_node(&b, Some(1)).into_keys().map(|name| name.to_string()).collect();
+        names.sort();
+        assert_eq!(names, ["c2", "c3", "c6", "c7"]);
+        assert!(remote.token(&client(2), false, 4).is_empty(), "nobody is left out");
+        // Too much has vanished meanwhile.
+        for key in 8..12 {
+            remote.token(&client(key), true, 4);
+        }
+        assert_eq!(remote.token(&client(3), false, 4), std::slice::from_ref(&b));
+        remote.looks(&b);
+        for instance in 0..=MOST_GONE as u64 {
+            remote.token(&said(instance, "x", 1), false, 4);
+        }
+        assert!(remote.found(&b, &[client(9)], 4) && !remote.knows(&client(9)));
+        assert!(!remote.found(&b, &[client(9)], 4) && remote.knows(&client(9)));
     }
 }

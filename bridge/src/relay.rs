@@ -71,6 +71,7 @@ pub async fn run(
     let (mut told, mut pause) = (String::new(), PAUSE);
     loop {
         let registered = {
+            local.node.may_register(&who.node).await;
             // The one before may be leaving; its name is free in a moment.
             let Ok(_turn) = local.registrations.acquire().await else { return };
             tokio::task::block_in_place(|| register(&local.node, who.full.as_str()))

@@ -35,6 +35,7 @@ use zenoh::qos::{CongestionControl, Priority};
 
 use crate::local::Local;
 use crate::relay::Wanted;
+use crate::tls::MOST_PAYLOAD;
 use crate::wire::{Batch, MOST_BATCH, MOST_SAMPLES, Said, Samples, What, is_foreign};
 
 /// Topics of one remote publisher.
@@ -169,6 +170,9 @@ impl Round {
         let (source, payload) = (&mut self.sources[at], sample.payload());
         if source.key.is_none() {
             return;
+        }
+        if payload.len() > MOST_PAYLOAD {
+            return debug!("{}: {} bytes are too many for the network", source.topic, payload.len());
         }
         self.bytes += payload.len();
         if source.batch.is_empty() {

@@ -1,14 +1,17 @@
-//! Mutual TLS: who may join, and as whom.
+//! Mutual TLS: who may join, and as whom. With `--features quic` over QUIC.
 
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
-use common::{Bridge, Bus, LONG, bridge, endpoint};
+use common::{Bridge, Bus, LONG, Poser, bridge, endpoint};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use ringpost::Key;
+use ringpost::Client;
 use serde_json::json;
+
+/// What carries TLS: the tests of a program with the feature are those of QUIC.
+const PROTOCOL: &str = if cfg!(feature = "quic") { "quic" } else { "tls" };
 
 /// An authority, with a directory for certificates.
 struct Authority {
@@ -30,17 +33,21 @@ impl Authority {
 
     /// Issues a certificate for a node. Returns the options of its bridge.
     fn issue(&self, node: &str) -> Vec<String> {
+        self.issue_until(node, 4000)
+    }
+
+    /// The same, with the year of its end.
+    fn issue_until(&self, node: &str, year: i32) -> Vec<String> {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         params.distinguished_name.push(DnType::CommonName, node);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        std::fs::write(self.file(&format!("{node}.pem")), certificate.pem()).unwrap();
-        std::fs::write(self.file(&format!("{node}.key")), key.serialize_pem()).unwrap();
-        let files = [
-            ("--ca", "ca.pem".into()),
-            ("--certificate", format!("{node}.pem")),
-            ("--key", format!("{node}.key")),
-        ];
+        // Another year, another file: programs read it again when they connect again.
+        let (pem, of_key) = (format!("{node}-{year}.pem"), format!("{node}-{year}.key"));
+        std::fs::write(self.file(&pem), certificate.pem()).unwrap();
+        std::fs::write(self.file(&of_key), key.serialize_pem()).unwrap();
+        let files = [("--ca", "ca.pem".into()), ("--certificate", pem), ("--key", of_key)];
         files.iter().flat_map(|(option, file)| [(*option).to_owned(), text(&self.file(file))]).collect()
     }
 
@@ -58,58 +65,118 @@ fn secured(node: &str, other: &str, bus: &Bus, network: [&str; 2], files: &[Stri
     bridge(node, other, bus, &arguments, &["**"])
 }
 
-#[test]
-fn nodes_with_certificates_meet_and_others_get_nothing() {
-    let (authority, foreign) = (Authority::new(), Authority::new());
-    let (a, b, at) = (Bus::start(), Bus::start(), endpoint("tls"));
-    let mut bridge_a = secured("a", "b", &a, ["--listen", &at], &authority.issue("a"));
-    bridge_a.says("joined the server");
-
-    // The same name, but of another authority; and no certificate at all.
-    let other = Bus::start();
-    let _impostor = other.client("bob");
-    let _refused = secured("b", "a", &other, ["--connect", &at], &foreign.issue("b"));
-    let plain = at.replace("tls/", "tcp/");
-    let _plain = bridge("b", "a", &other, &["--connect", &plain], &["**"]);
-    // A certificate of the authority, for a node that is not allowed, which poses as b.
-    let files = authority.issue("c");
-    let poser = Poser::connect(&at, &files);
-    poser.claims("b", &["bob"]);
-
-    let mut bridge_b = secured("b", "a", &b, ["--connect", &at], &authority.issue("b"));
-    bridge_b.says("knows this node as b");
-    let (mut alice, mut bob) = (a.client("alice"), b.client("bob"));
-    alice.wait_for("bob@b", LONG).unwrap();
-    bob.wait_for("alice@a", LONG).unwrap();
-    // It is the bob of the node whose name the certificate has.
-    alice.send("bob@b", b"to the true one").unwrap();
-    assert_eq!(bob.try_recv().unwrap().unwrap().payload(), b"to the true one");
-    assert!(poser.hears_nothing("a"), "a node that is not allowed must hear nothing");
+/// Settings of TLS for a program of our own: whom it trusts, and what it shows.
+fn shows(trusted: &Authority, files: Option<&[String]>) -> serde_json::Value {
+    let mut tls = json!({
+        "root_ca_certificate": text(&trusted.file("ca.pem")),
+        "verify_name_on_connect": false,
+    });
+    if let Some(files) = files {
+        tls["enable_mtls"] = json!(true);
+        tls["connect_certificate"] = json!(files[3]);
+        tls["connect_private_key"] = json!(files[5]);
+    }
+    tls
 }
 
-#[test]
-fn an_allowed_node_speaks_for_itself_only() {
-    let authority = Authority::new();
-    let (a, b, at) = (Bus::start(), Bus::start(), endpoint("tls"));
+/// Two nodes with certificates, of which a has these options besides. Between the start of the two,
+/// `meanwhile` does what it likes. In the end they speak with each other, whatever that was.
+fn meet<T>(
+    authority: &Authority,
+    options: &[&str],
+    meanwhile: impl FnOnce(&str, &mut Client) -> T,
+) -> (Met, T) {
+    let (a, b, at) = (Bus::start(), Bus::start(), endpoint(PROTOCOL));
     let mut files = authority.issue("a");
-    files.extend(["--allow".into(), "c".into()]);
+    files.extend(options.iter().map(|option| (*option).to_owned()));
     let mut bridge_a = secured("a", "b", &a, ["--listen", &at], &files);
     bridge_a.says("joined the server");
     let mut alice = a.client("alice");
-    let poser = Poser::connect(&at, &authority.issue("c"));
-    // Its own name works; so what is said for b below has arrived, too.
-    poser.claims("b", &["bob", "eve"]);
-    poser.offers_to_answer_for("b");
-    poser.claims("c", &["carol"]);
-    alice.wait_for("carol@c", LONG).unwrap();
+    let done = meanwhile(&at, &mut alice);
     let mut bridge_b = secured("b", "a", &b, ["--connect", &at], &authority.issue("b"));
     bridge_b.says("knows this node as b");
     let mut bob = b.client("bob");
     alice.wait_for("bob@b", LONG).unwrap();
     bob.wait_for("alice@a", LONG).unwrap();
-    alice.send("bob@b", b"not to c").unwrap();
-    assert_eq!(bob.try_recv().unwrap().unwrap().payload(), b"not to c");
-    assert_eq!(alice.look_up("eve@b").unwrap(), None, "c must not give names of b");
+    // It is the bob of the node whose name the certificate has.
+    alice.send("bob@b", b"to the true one").unwrap();
+    assert_eq!(bob.try_recv().unwrap().unwrap().payload(), b"to the true one");
+    assert_eq!(alice.look_up("eve@b").unwrap(), None, "only b gives names of b");
+    (Met { alice, _buses: (a, b), _bridges: (bridge_a, bridge_b) }, done)
+}
+
+struct Met {
+    alice: Client,
+    _buses: (Bus, Bus),
+    _bridges: (Bridge, Bridge),
+}
+
+#[test]
+fn whoever_has_no_certificate_of_the_authority_that_is_valid_is_not_taken() {
+    let (authority, foreign) = (Authority::new(), Authority::new());
+    let (expired, foreigns) = (authority.issue_until("b", 2024), foreign.issue("b"));
+    let (_met, posers) = meet(&authority, &[], |at, _| {
+        [("none", None), ("expired", Some(&expired)), ("foreign", Some(&foreigns))].map(|(what, files)| {
+            let poser = Poser::connect(at, shows(&authority, files.map(Vec::as_slice)));
+            poser.claims("b");
+            poser.shows("b", "bob", 1);
+            poser.shows("b", "eve", 2);
+            (what, poser)
+        })
+    });
+    for (what, poser) in &posers {
+        assert!(!poser.is_connected(), "{what}");
+    }
+}
+
+#[test]
+fn a_node_that_is_not_allowed_gets_nothing() {
+    let authority = Authority::new();
+    let files = authority.issue("c");
+    let (_met, poser) = meet(&authority, &[], |at, _| {
+        let poser = Poser::connect(at, shows(&authority, Some(&files)));
+        poser.connects();
+        for node in ["b", "c"] {
+            poser.claims(node);
+            poser.shows(node, "eve", 1);
+            assert_eq!(poser.asks("a", node, "claim", b""), None, "{node}");
+        }
+        poser
+    });
+    assert_eq!(poser.hears_of("a"), 0);
+    assert!(poser.is_connected());
+}
+
+/// What c does in its own name, it is believed, and not what it does in that of b, before or after.
+#[test]
+fn an_allowed_node_speaks_for_itself_only() {
+    let authority = Authority::new();
+    let files = authority.issue("c");
+    let (mut met, (poser, mut news, asked)) = meet(&authority, &["--allow", "c"], |at, alice| {
+        let news = alice.subscribe("news").unwrap();
+        let poser = Poser::connect(at, shows(&authority, Some(&files)));
+        poser.connects();
+        let asked = ["b", "c"].map(|node| {
+            poser.claims(node);
+            poser.shows(node, "bob", 1);
+            poser.shows(node, "eve", 2);
+            poser.offers_to_answer_for(node)
+        });
+        alice.wait_for("eve@c", LONG).unwrap();
+        assert_eq!(poser.asks("a", "b", "claim", b""), None);
+        assert_eq!(poser.asks("a", "c", "claim", b""), Some(0));
+        assert_eq!(alice.look_up("eve@b").unwrap(), None);
+        (poser, news, asked)
+    });
+    poser.publishes("b", "eve", "news", 1);
+    poser.publishes("b", "bob", "news", 1);
+    poser.publishes("c", "eve", "news", 1);
+    let sample = news.recv_timeout(LONG).unwrap();
+    assert_eq!((sample.publisher().name.as_str(), sample.payload()), ("eve@c", &b"c"[..]));
+    assert_eq!(poser.asks("a", "b", "claim", b""), None);
+    // The message to bob@b went to b alone. One to c goes to c.
+    met.alice.try_send("eve@c", b"psst").unwrap_err();
+    assert_eq!((asked[0].load(Ordering::Relaxed), asked[1].load(Ordering::Relaxed) > 0), (0, true));
 }
 
 #[test]
@@ -134,9 +201,9 @@ fn calls_over_a_link_are_between_two_nodes() {
     let _serves = serves.unwrap();
     alice.wait_for("bob@b", LONG).unwrap();
     bridge_a.says("bob@b is here");
-    let poser = Poser::connect(&at, &authority.issue("c"));
-    poser.claims("c", &[]);
-    let heard = poser.listens(&["ringpost/1/b/from/a/link", "ringpost/1/a/from/b/link"]);
+    let poser = Poser::connect(&at, shows(&authority, Some(&authority.issue("c"))));
+    poser.claims("c");
+    let heard = poser.listens("a", "c", &["ringpost/1/b/from/a/link", "ringpost/1/a/from/b/link"]);
     let instance = poser.instance_of("a");
     let mut link = alice.connect("bob@b").unwrap();
     link.submit(b"who are you?").unwrap();
@@ -146,7 +213,7 @@ fn calls_over_a_link_are_between_two_nodes() {
         poser.puts("ringpost/1/a/from/b/link", &[&numbers[..], b"\x02from carol"].concat());
     }
     // What it said before has arrived, and what was told to it.
-    poser.asks("ringpost/1/a/from/c/claim");
+    poser.is_heard("a", "c");
     free.send(()).unwrap();
     assert_eq!(&*link.response().unwrap(), b"from bob");
     assert_eq!(heard.try_iter().next(), None, "c must not hear what a and b say");
@@ -165,10 +232,11 @@ fn calls_are_passed_on_by_their_numbers_only() {
         response.write(request.payload())
     });
     let _serves = serves.unwrap();
-    let poser = Poser::connect(&at, &[]);
-    poser.claims("c", &["carol"]);
+    let poser = Poser::connect(&at, json!({}));
+    poser.claims("c");
+    poser.shows("c", "carol", 1);
     bridge_a.says("carol@c is here");
-    let heard = poser.listens(&["ringpost/1/c/from/a/link"]);
+    let heard = poser.listens("a", "c", &["ringpost/1/c/from/a/link"]);
     for (link, wrong) in [0_u64, 1, 3, u64::MAX].into_iter().enumerate() {
         let numbers = |sequence| [1, link as u64, sequence].map(u64::to_le_bytes).concat();
         let open = [&numbers(1000)[..], &bob.key().to_bytes(), b"\x05carol"].concat();
@@ -188,7 +256,7 @@ fn calls_are_passed_on_by_their_numbers_only() {
 
 #[test]
 fn a_certificate_for_another_node_or_none_is_told_at_the_start() {
-    let (authority, bus, at) = (Authority::new(), Bus::start(), endpoint("tls"));
+    let (authority, bus, at) = (Authority::new(), Bus::start(), endpoint(PROTOCOL));
     let mut wrong = secured("a", "b", &bus, ["--listen", &at], &authority.issue("b"));
     wrong.says("is for the node \"b\", and this is a");
     assert_eq!(wrong.end().code(), Some(1));
@@ -197,119 +265,4 @@ fn a_certificate_for_another_node_or_none_is_told_at_the_start() {
     let mut none = secured("a", "b", &bus, ["--listen", &at], &files);
     none.says("nowhere.pem");
     assert_eq!(none.end().code(), Some(1));
-}
-
-/// A program with a certificate that keeps to no rule.
-struct Poser {
-    runtime: tokio::runtime::Runtime,
-    session: zenoh::Session,
-    tokens: std::cell::RefCell<Vec<zenoh::liveliness::LivelinessToken>>,
-}
-
-impl Poser {
-    fn connect(endpoint: &str, files: &[String]) -> Poser {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let mut config = zenoh::Config::default();
-        let mut set =
-            |key: &str, value: serde_json::Value| config.insert_json5(key, &value.to_string()).unwrap();
-        set("mode", json!("peer"));
-        set("listen/endpoints", json!([]));
-        set("connect/endpoints", json!([endpoint]));
-        set("scouting/multicast/enabled", json!(false));
-        if !files.is_empty() {
-            set(
-                "transport/link/tls",
-                json!({
-                    "root_ca_certificate": files[1],
-                    "enable_mtls": true,
-                    "connect_certificate": files[3],
-                    "connect_private_key": files[5],
-                    "verify_name_on_connect": false,
-                }),
-            );
-        }
-        let session = runtime.block_on(async { zenoh::open(config).await }).unwrap();
-        Poser { runtime, session, tokens: Vec::new().into() }
-    }
-
-    /// Says that it is a node, and that these clients are there.
-    fn claims(&self, node: &str, clients: &[&str]) {
-        let key = Key::from_bytes([0xAB; 16]);
-        let clients = clients.iter().map(|name| format!("client/*/{name}/{key}"));
-        for what in std::iter::once("node".to_owned()).chain(clients) {
-            let token = format!("ringpost/1/{node}/0000000000000001/{what}");
-            let token = self.runtime.block_on(async { self.session.liveliness().declare_token(token).await });
-            self.tokens.borrow_mut().push(token.unwrap());
-        }
-    }
-
-    /// Takes questions for a node, and drops them.
-    fn offers_to_answer_for(&self, node: &str) {
-        self.runtime.block_on(async {
-            let queryable = self.session.declare_queryable(format!("ringpost/1/{node}/**")).complete(true);
-            queryable.callback(drop).background().await.unwrap();
-        });
-    }
-
-    /// Hears what is said to these keys, from the time at which the other node knows.
-    fn listens(&self, keys: &[&'static str]) -> std::sync::mpsc::Receiver<String> {
-        let (sender, heard) = std::sync::mpsc::channel();
-        for &key in keys {
-            let sender = sender.clone();
-            let hears = move |_| _ = sender.send(key.to_owned());
-            self.runtime.block_on(async {
-                self.session.declare_subscriber(key).callback(hears).background().await.unwrap();
-            });
-        }
-        self.asks("ringpost/1/a/from/c/claim");
-        heard
-    }
-
-    fn puts(&self, key: &str, bytes: &[u8]) {
-        let put = self.session.put(key, bytes).congestion_control(zenoh::qos::CongestionControl::Block);
-        let put = put.allowed_destination(zenoh::sample::Locality::Remote);
-        self.runtime.block_on(async { put.await.unwrap() });
-    }
-
-    /// Asks what stays open, and returns at the first answer what waits until there is none any more.
-    fn keeps_asking(&self, key: &str, bytes: Vec<u8>) -> impl FnOnce() {
-        let next = |replies: &zenoh::handlers::FifoChannelHandler<zenoh::query::Reply>| {
-            let next = async { tokio::time::timeout(LONG, replies.recv_async()).await };
-            self.runtime.block_on(next).expect("an answer, or the end")
-        };
-        let get = self.session.get(key).payload(bytes).timeout(2 * LONG);
-        let get = get.consolidation(zenoh::query::ConsolidationMode::None);
-        let replies = self.runtime.block_on(async { get.await.unwrap() });
-        let first = next(&replies).unwrap();
-        assert_eq!(&*first.result().unwrap().payload().to_bytes(), [0], "it was not opened");
-        move || assert!(next(&replies).is_err(), "there was another answer")
-    }
-
-    /// Asks until there is an answer, whatever that says.
-    fn asks(&self, key: &str) {
-        let answered = || {
-            self.runtime.block_on(async { self.session.get(key).await.unwrap().recv_async().await.is_ok() })
-        };
-        while !answered() {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    /// Which run of a node's bridge it is told of.
-    fn instance_of(&self, node: &str) -> u64 {
-        let key = self.runtime.block_on(async {
-            let replies = self.session.liveliness().get(format!("ringpost/1/{node}/*/node")).await.unwrap();
-            replies.recv_async().await.unwrap().result().unwrap().key_expr().to_string()
-        });
-        u64::from_str_radix(key.split('/').nth(3).unwrap(), 16).unwrap()
-    }
-
-    /// Whether it is told none of a node's tokens.
-    fn hears_nothing(&self, node: &str) -> bool {
-        self.runtime.block_on(async {
-            let get = self.session.liveliness().get(format!("ringpost/1/{node}/**"));
-            let replies = get.timeout(Duration::from_secs(2)).await.unwrap();
-            !matches!(replies.recv_async().await.map(|reply| reply.result().is_ok()), Ok(true))
-        })
-    }
 }

@@ -51,7 +51,7 @@ fn a_bridge_registers_again_when_its_server_is_back() {
 
 #[test]
 fn a_second_bridge_of_the_same_name_is_refused_and_the_first_goes_on() {
-    let mut pair = Pair::start(&["alice", "bob"]);
+    let pair = Pair::start(&["alice", "bob"]);
     let (mut alice, mut bob) = pair.clients();
     let other = common::Bus::start();
     let _mallory = other.client("bob");
@@ -66,7 +66,7 @@ fn a_second_bridge_of_the_same_name_is_refused_and_the_first_goes_on() {
 #[test]
 fn a_call_may_have_been_executed_if_a_bridge_is_killed_meanwhile() {
     for kills_a in [false, true] {
-        let mut pair = Pair::start(&["alice", "bob"]);
+        let pair = Pair::start(&["alice", "bob"]);
         let (mut alice, mut bob) = pair.clients();
         let (called, of_called) = mpsc::channel();
         let (free, of_free) = mpsc::channel::<()>();

@@ -99,6 +99,8 @@ class Cable:
         # Each of these is replaced as a whole, and read once for a frame.
         self.delay, self.loss, self.parted = 0.0, 0.0, frozenset()
         self.carried, self.lost = 0, 0
+        # Bytes that are looked for in each frame, and in how many they were.
+        self.sought, self.found = None, 0
         self.random, self.due, self.number = random.Random(seed), [], 0
         self.ports = []
         for place in places:
@@ -140,6 +142,8 @@ class Cable:
                 return
             first, last = frame[VNET_HEADER], frame[VNET_HEADER + 5]
             everybody = first & 1
+            if self.sought and self.sought in frame:
+                self.found += 1
             for to in range(len(self.ports)):
                 if to != source and (everybody or last == to + 1) and (source, to) not in self.parted:
                     if self.loss and self.random.random() < self.loss:

@@ -27,13 +27,14 @@ class Node:
         self.directory = stage.directory / self.name
         self.directory.mkdir()
         self.bus, self.log = str(self.directory / "bus.sock"), self.directory / "bridge.log"
-        self.players, self.bridge = [], None
+        self.players, self.bridge, self.files = [], None, None
         self.server = Server(stage.programs.server, self.bus, [])
 
     def start_bridge(self, export="**", patterns="**", name=None):
         """Starts the bridge. It speaks with all nodes of the scenario, and connects to those before it."""
-        command = [self.stage.programs.bridge, "--socket", self.bus, "--node", name or self.name, "--insecure",
-                   "--listen", f"tcp/{self.address}:{self.port}"]
+        protocol, security = ("tls", self.files) if self.files else ("tcp", ["--insecure"])
+        command = [self.stage.programs.bridge, "--socket", self.bus, "--node", name or self.name, *security,
+                   "--listen", f"{protocol}/{self.address}:{self.port}"]
         if export:
             command += ["--export", export]
         if patterns:
@@ -42,7 +43,7 @@ class Node:
             if other.name != (name or self.name):
                 command += ["--allow", other.name] if patterns else []
             if other.number < self.number:
-                command += ["--connect", f"tcp/{other.address}:{other.port}"]
+                command += ["--connect", f"{protocol}/{other.address}:{other.port}"]
         with open(self.log, "a") as log:
             options = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
             self.bridge = self.place.start(command, **options) if self.place else subprocess.Popen(command, **options)
@@ -80,17 +81,35 @@ class Stage:
             self.nodes.append(Node(self, number, self.places[number]))
         return self.nodes
 
-    def join(self, count=2):
-        """Nodes whose bridges know each other."""
-        for node in self.build(count):
+    def join(self, count=2, certified=False):
+        """Nodes whose bridges know each other, by certificates if that is asked for."""
+        self.build(count)
+        if certified:
+            self.certify()
+        for node in self.nodes:
             node.start_bridge()
         return self.nodes
+
+    def certify(self):
+        """Gives each node a certificate of an authority of this scenario."""
+        def openssl(*words):
+            subprocess.run(["openssl", *words], check=True, cwd=self.directory, stdin=subprocess.DEVNULL, capture_output=True, timeout=20)
+
+        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc"]
+        openssl("req", "-x509", *key, "-subj", "/CN=authority", "-days", "2", "-keyout", "ca.key", "-out", "ca.pem")
+        for node in self.nodes:
+            openssl("req", "-x509", *key, "-subj", f"/CN={node.name}", "-days", "2", "-CA", "ca.pem", "-CAkey", "ca.key",
+                    "-addext", f"subjectAltName=IP:{node.address}", "-addext", "basicConstraints=critical,CA:FALSE",
+                    "-keyout", f"{node.name}.key", "-out", f"{node.name}.pem")
+            files = {"--ca": "ca.pem", "--certificate": f"{node.name}.pem", "--key": f"{node.name}.key"}
+            node.files = [word for option, file in files.items() for word in (option, str(self.directory / file))]
 
     def end(self):
         for node in self.nodes:
             node.end()
         if self.cable:
             self.cable.delay = self.cable.loss = 0.0
+            self.cable.sought, self.cable.found = None, 0
             self.cable.part()
             for place in self.places:
                 place.plug(True)

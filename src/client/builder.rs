@@ -139,7 +139,8 @@ impl ClientBuilder {
     /// register relays, and those whom its rules name ([`Act::Relay`](crate::Act::Relay)). Others get
     /// [`RegisterError::NotAllowed`].
     ///
-    /// What a relay sends is not relayed again: it cannot send to a relay.
+    /// What a relay sends is not relayed again: it cannot send to a relay. Who connects to a relay before it
+    /// listens for the first time waits for that, as for one that is busy.
     ///
     /// # Examples
     ///

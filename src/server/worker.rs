@@ -324,8 +324,11 @@ impl Operations {
             }
         };
         match found {
-            Ok(Some(key)) => responder.respond(sequence, Status::Ok, &key.to_bytes()),
-            Ok(None) => responder.respond(sequence, Status::NotFound, &[]),
+            // A name is taken a little before its client can be reached, and freed a little after.
+            Ok(Some(key)) if self.shared.members.get(key).is_some() => {
+                responder.respond(sequence, Status::Ok, &key.to_bytes())
+            }
+            Ok(_) => responder.respond(sequence, Status::NotFound, &[]),
             Err(error) => responder.respond(sequence, Status::Internal, error.to_string().as_bytes()),
         }
     }

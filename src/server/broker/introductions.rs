@@ -263,11 +263,19 @@ impl Broker {
     }
 
     fn check_that_it_serves(&mut self, callee: &Member) -> Result<(), Declined> {
-        if callee.links.serves() {
-            if self.waiting.can_hear(callee.peer.key) {
-                return Ok(());
-            }
+        let key = callee.peer.key;
+        let (serves, hears) = (callee.links.serves(), self.waiting.can_hear(key));
+        if serves && hears {
+            return Ok(());
+        }
+        if serves {
             callee.links.set_bell(false);
+        }
+        // A relay can listen only after it has registered, and stands for a client that may have listened
+        // long ago: whoever asks before waits as for one that is busy. The first bell rings for all
+        // that wait. It hears the bell a moment before it says that it serves.
+        if callee.relay.is_some() && (hears || !self.waiting.has_listened(key)) {
+            return Ok(());
         }
         let why = format!(
             "client {:?} takes no links now: it must listen for them first (Client::listen)",

@@ -55,6 +55,8 @@ impl Part {
 #[derive(Debug, Default)]
 struct Listening {
     bell: Option<Ours>,
+    /// Whether it ever had one.
+    has_listened: bool,
     /// What waits, by the callers' users. The first of the first user is the next.
     users: VecDeque<(u32, VecDeque<Part>)>,
 }
@@ -219,9 +221,15 @@ impl Waiting {
     pub(super) fn set_bell(&mut self, key: Key, bell: OwnedFd) {
         let client = self.clients.entry(key).or_default();
         client.bell = Some(Ours::new(bell));
+        client.has_listened = true;
         if !client.users.is_empty() {
             self.ring(key);
         }
+    }
+
+    /// Whether a client ever had a bell.
+    pub(super) fn has_listened(&self, key: Key) -> bool {
+        self.clients.get(&key).is_some_and(|client| client.has_listened)
     }
 
     /// Whether a client can hear its bell. A bell whose other end is closed is dropped.
