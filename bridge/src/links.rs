@@ -16,7 +16,7 @@
 //! waits for room in its ring.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ringpost::{Async, CallError, Caller, ConnectError, Incoming, Key, Link, Listener, ServiceError};
@@ -71,19 +71,19 @@ impl Drop for Awaiting {
 }
 
 /// Accepts links with a remote client, until its listener ends.
-pub async fn accept(local: &Arc<Local>, who: &Who, mut listener: Async<Listener>) {
+pub async fn accept(local: &Arc<Local>, who: &Who, mut listener: Async<Listener>, under_way: &Arc<()>) {
     let mut links = JoinSet::new();
     while let Ok(incoming) = listener.accept().await {
         while links.try_join_next().is_some() {}
         match links.len() < MOST_LINKS {
-            true => _ = links.spawn(carry(local.clone(), who.clone(), incoming)),
+            true => _ = links.spawn(carry(local.clone(), who.clone(), incoming, Arc::downgrade(under_way))),
             false => incoming.refuse("too many links with this remote client"),
         }
     }
 }
 
 /// Carries one link of a local client with a remote one, until it ends.
-async fn carry(local: Arc<Local>, who: Who, incoming: Incoming) {
+async fn carry(local: Arc<Local>, who: Who, incoming: Incoming, under_way: Weak<()>) {
     let (node, from) = (local.node.clone(), *incoming.peer());
     if !local.shows(&from.name, from.key).await {
         return incoming.refuse(format!("this node does not export {}", from.name));
@@ -127,7 +127,9 @@ async fn carry(local: Arc<Local>, who: Who, incoming: Incoming) {
                 let fits = request.payload().len() <= MOST_PAYLOAD;
                 last += u64::from(fits);
                 let (local, to, closer, sequence) = (local.clone(), who.node.clone(), closer.clone(), last);
+                let under_way = under_way.upgrade();
                 async move {
+                    let _under_way = under_way;
                     let payload = request.payload();
                     if !fits {
                         return Err(failed(too_many(payload.len())));

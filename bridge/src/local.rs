@@ -53,12 +53,21 @@ struct Relay {
     samples: mpsc::Sender<Arrived>,
     /// The number of the last message that came from this client. One that is not later was there before.
     last: u64,
-    task: AbortHandle,
+    /// What ends with this. None once the client has left: it ends by itself then.
+    task: Option<AbortHandle>,
+}
+
+impl Relay {
+    fn leaves(mut self) {
+        self.task = None;
+    }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 
@@ -198,10 +207,13 @@ impl Local {
             let (samples, of_samples) = mpsc::channel(QUEUE);
             let who = Who { node: node.clone(), full, key };
             let task = self.node.spawn(relay::run(self.clone(), who, of_jobs, of_samples));
-            relays.insert(id, Relay { key, jobs, samples, last: 0, task });
+            relays.insert(id, Relay { key, jobs, samples, last: 0, task: Some(task) });
         }
         drop(relays);
-        drop(former);
+        match former {
+            Some(former) if self.node.owner(node).is_some() => former.leaves(),
+            former => drop(former),
+        }
     }
 
     /// A question of another node.

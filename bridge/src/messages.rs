@@ -31,6 +31,8 @@ const MOST: usize = 256;
 pub struct Confirmed {
     pub ticket: Ticket,
     pub outcome: Result<(), SendError>,
+    /// Until the sender is told, it counts as being under way.
+    pub under_way: Arc<()>,
 }
 
 /// Carries messages until the inbox ends.
@@ -39,20 +41,23 @@ pub async fn carry(
     who: &Who,
     mut inbox: Async<Inbox>,
     confirms: mpsc::Sender<Confirmed>,
+    under_way: &Arc<()>,
 ) {
-    let mut under_way = JoinSet::new();
+    let mut asked = JoinSet::new();
     while let Ok(message) = inbox.recv().await {
-        while under_way.try_join_next().is_some() {}
+        while asked.try_join_next().is_some() {}
         let Some(ticket) = message.ticket() else { continue };
-        if under_way.len() >= MOST {
-            let _ = confirms.send(Confirmed { ticket, outcome: Err(SendError::InboxFull) }).await;
+        let under_way = under_way.clone();
+        if asked.len() >= MOST {
+            let outcome = Err(SendError::InboxFull);
+            let _ = confirms.send(Confirmed { ticket, outcome, under_way }).await;
             continue;
         }
         let (local, who, confirms) = (local.clone(), who.clone(), confirms.clone());
         let since = Instant::now();
-        under_way.spawn(async move {
+        asked.spawn(async move {
             let outcome = ask(&local, &who, &message, ticket.patience(), since).await;
-            let _ = confirms.send(Confirmed { ticket, outcome }).await;
+            let _ = confirms.send(Confirmed { ticket, outcome, under_way }).await;
         });
     }
 }

@@ -27,6 +27,10 @@ const AGAIN: Duration = Duration::from_millis(5);
 const PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// For so long a client that has left is still represented, if anything is under way: a message that it has
+/// received, an answer that it gave and a sample that it published before must not be lost by its leaving.
+const LEAVING: Duration = Duration::from_secs(1);
+
 /// The client that is represented.
 #[derive(Debug, Clone)]
 pub struct Who {
@@ -60,7 +64,7 @@ pub struct Wanted {
     pub publisher: oneshot::Sender<Result<Publisher, PublishError>>,
 }
 
-/// Represents a client until it is given up.
+/// Represents a client until it is given up, or has left: then nothing sends jobs any more.
 pub async fn run(
     local: Arc<Local>,
     who: Who,
@@ -74,6 +78,9 @@ pub async fn run(
             local.node.may_register(&who.node).await;
             // The one before may be leaving; its name is free in a moment.
             let Ok(_turn) = local.registrations.acquire().await else { return };
+            if jobs.is_closed() {
+                return;
+            }
             tokio::task::block_in_place(|| register(&local.node, who.full.as_str()))
         };
         match registered {
@@ -119,13 +126,14 @@ async fn represent(
     let (wants, of_wants) = mpsc::channel(1);
     // A task of its own: here, each batch would be a look at all the rest, too.
     let mut publishing = JoinSet::new();
-    publishing.spawn(topics::publish(samples, wants));
+    let under_way = Arc::new(());
+    publishing.spawn(topics::publish(samples, wants, under_way.clone()));
     info!("{} is here", who.full);
     let _here = Here(who.full);
     Ok(tokio::select! {
-        error = act(local, &mut caller, jobs, of_confirms, of_wants) => error,
-        () = messages::carry(local, who, inbox, confirms) => "its inbox has ended".into(),
-        () = links::accept(local, who, listener) => "its listener has ended".into(),
+        error = act(local, &mut caller, jobs, of_confirms, of_wants, &under_way) => error,
+        () = messages::carry(local, who, inbox, confirms, &under_way) => "its inbox has ended".into(),
+        () = links::accept(local, who, listener, &under_way) => "its listener has ended".into(),
         _ = publishing.join_next() => "its topics have ended".into(),
     })
 }
@@ -145,11 +153,14 @@ async fn act(
     jobs: &mut mpsc::Receiver<Job>,
     mut confirms: mpsc::Receiver<Confirmed>,
     mut wants: mpsc::Receiver<Wanted>,
+    under_way: &Arc<()>,
 ) -> String {
     // The links that the client has opened here. They end with this.
     let mut links = JoinSet::new();
     let mut waiting: Option<Waiting> = None;
+    let mut left: Option<Instant> = None;
     loop {
+        let look = tokio::time::sleep(AGAIN);
         let again = async {
             match waiting.is_some() {
                 true => tokio::time::sleep(AGAIN).await,
@@ -159,10 +170,11 @@ async fn act(
         let idle = waiting.is_none();
         tokio::select! {
             biased;
-            Some(Confirmed { ticket, outcome }) = confirms.recv() => {
+            Some(Confirmed { ticket, outcome, under_way }) = confirms.recv() => {
                 if let Err(error) = caller.confirm(ticket, outcome).await {
                     return error.to_string();
                 }
+                drop(under_way);
             }
             Some(_) = links.join_next() => {}
             () = again => {
@@ -178,8 +190,15 @@ async fn act(
                 let options = Publisher::options().first_sequence(first);
                 let _ = publisher.send(options.publish(caller.get_mut(), topic));
             }
-            job = jobs.recv(), if idle => match job {
-                None => return "nobody speaks for it".into(),
+            () = look, if left.is_some() => {
+                // This and nobody else holds it.
+                let nothing = Arc::strong_count(under_way) == 1;
+                if nothing || left.is_some_and(|left| left.elapsed() >= LEAVING) {
+                    return "it has left".into();
+                }
+            }
+            job = jobs.recv(), if idle && left.is_none() => match job {
+                None => left = Some(Instant::now()),
                 Some(Job::Send { to, until, payload, answer }) => {
                     waiting = send(caller, to, until, payload, answer);
                 }

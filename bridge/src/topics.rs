@@ -248,7 +248,11 @@ impl Round {
 }
 
 /// Publishes the samples of a remote publisher.
-pub async fn publish(samples: Arc<Mutex<mpsc::Receiver<Arrived>>>, wants: mpsc::Sender<Wanted>) {
+pub async fn publish(
+    samples: Arc<Mutex<mpsc::Receiver<Arrived>>>,
+    wants: mpsc::Sender<Wanted>,
+    under_way: Arc<()>,
+) {
     let mut samples = samples.lock().await;
     let mut topics: HashMap<Topic, Option<Publisher>> = HashMap::new();
     while let Some(Arrived { topic, batch, _room }) = samples.recv().await {
@@ -290,6 +294,9 @@ pub async fn publish(samples: Arc<Mutex<mpsc::Receiver<Arrived>>>, wants: mpsc::
             tokio::task::yield_now().await;
         }
     }
+    // It has left, and all is published. Its topics end with what represents it.
+    drop(under_way);
+    std::future::pending().await
 }
 
 async fn attached(publisher: &Publisher) {

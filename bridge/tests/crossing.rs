@@ -339,3 +339,44 @@ fn what_is_lost_of_a_publisher_that_does_not_pause_is_counted_and_too_large_samp
     }
     assert!(missed > 0, "at least the large one is lost");
 }
+
+/// What a client has received, answered and published is not lost because it leaves at once.
+#[test]
+fn whoever_leaves_has_done_what_was_done() {
+    let pair = Pair::start(&["**"]);
+    let mut alice = pair.a.client("alice");
+    let mut news = alice.subscribe("news").unwrap();
+    let mut presence = alice.presence().unwrap();
+    for round in 0..20_u64 {
+        let mut bob = pair.b.client("bob");
+        alice.wait_for("bob@b", LONG).unwrap();
+        let serves = bob.listen().unwrap().serve(|request, response| response.write(request.payload()));
+        let leaves = std::thread::spawn(move || {
+            let serves = serves.unwrap();
+            let mut prices = bob.publish("news").unwrap();
+            assert_eq!(bob.recv_timeout(LONG).unwrap().payload(), b"leave");
+            (1..=3_u8).for_each(|number| prices.send(&[number][..]).unwrap());
+            drop((prices, serves, bob));
+        });
+        let mut link = alice.connect("bob@b").unwrap();
+        assert_eq!(link.call_timeout(b"ping", LONG).unwrap(), b"ping");
+        alice.send_timeout("bob@b", b"leave", LONG).unwrap();
+        for number in 1..=3_u8 {
+            let sample = news.recv_timeout(LONG).unwrap();
+            assert_eq!((sample.payload(), sample.missed()), (&[number][..], 0), "{round}");
+        }
+        vanishes(&mut presence, "bob@b");
+        leaves.join().unwrap();
+    }
+}
+
+#[test]
+fn the_demo_shows_what_crosses_and_ends_well() {
+    for _ in 0..3 {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ringpost-bridge"));
+        let demo = command.arg("demo").stdin(std::process::Stdio::null()).output().unwrap();
+        let (told, log) = (String::from_utf8_lossy(&demo.stdout), String::from_utf8_lossy(&demo.stderr));
+        let shows = ["hello across", "returned SHOUT", "number 3 of bob@b"].map(|text| told.contains(text));
+        assert!(demo.status.success() && shows == [true; 3], "{told}{log}");
+    }
+}
