@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -53,13 +54,18 @@ struct Relay {
     samples: mpsc::Sender<Arrived>,
     /// The number of the last message that came from this client. One that is not later was there before.
     last: u64,
+    /// Whether the client is registered here.
+    here: Arc<AtomicBool>,
     /// What ends with this. None once the client has left: it ends by itself then.
     task: Option<AbortHandle>,
 }
 
 impl Relay {
+    /// The client has left. If it is registered here, what is under way is waited for.
     fn leaves(mut self) {
-        self.task = None;
+        if self.here.load(Ordering::Relaxed) {
+            self.task = None;
+        }
     }
 }
 
@@ -206,8 +212,10 @@ impl Local {
             let (jobs, of_jobs) = mpsc::channel(QUEUE);
             let (samples, of_samples) = mpsc::channel(QUEUE);
             let who = Who { node: node.clone(), full, key };
-            let task = self.node.spawn(relay::run(self.clone(), who, of_jobs, of_samples));
-            relays.insert(id, Relay { key, jobs, samples, last: 0, task: Some(task) });
+            let here = Arc::new(AtomicBool::new(false));
+            let run = relay::run(self.clone(), who, of_jobs, of_samples, here.clone());
+            let task = Some(self.node.spawn(run));
+            relays.insert(id, Relay { key, jobs, samples, last: 0, here, task });
         }
         drop(relays);
         match former {

@@ -7,6 +7,7 @@
 //! inbox, because they would wait behind it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ringpost::{Async, Caller, Client, Key, Name, PublishError, Publisher, SendError, Topic};
@@ -27,8 +28,8 @@ const AGAIN: Duration = Duration::from_millis(5);
 const PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// For so long a client that has left is still represented, if anything is under way: a message that it has
-/// received, an answer that it gave and a sample that it published before must not be lost by its leaving.
+/// For so long a client that has left is still represented, if anything is under way: whoever sent it a
+/// message that it received, or called it and was answered, is to be told.
 const LEAVING: Duration = Duration::from_secs(1);
 
 /// The client that is represented.
@@ -70,6 +71,7 @@ pub async fn run(
     who: Who,
     mut jobs: mpsc::Receiver<Job>,
     samples: mpsc::Receiver<Arrived>,
+    here: Arc<AtomicBool>,
 ) {
     let samples = Arc::new(Mutex::new(samples));
     let (mut told, mut pause) = (String::new(), PAUSE);
@@ -85,7 +87,7 @@ pub async fn run(
         };
         match registered {
             Ok(client) => {
-                let ended = represent(&local, &who, client, &mut jobs, samples.clone()).await;
+                let ended = represent(&local, &who, client, &mut jobs, samples.clone(), &here).await;
                 debug!("{}: {}", who.full, ended.unwrap_or_else(|error| error));
             }
             Err(error) => {
@@ -102,10 +104,19 @@ pub async fn run(
 }
 
 /// Says that a client is here, and, when it is dropped, that it is gone.
-struct Here(Name);
+struct Here<'a>(Name, &'a AtomicBool);
 
-impl Drop for Here {
+impl Here<'_> {
+    fn new(name: Name, here: &AtomicBool) -> Here<'_> {
+        info!("{name} is here");
+        here.store(true, Ordering::Relaxed);
+        Here(name, here)
+    }
+}
+
+impl Drop for Here<'_> {
     fn drop(&mut self) {
+        self.1.store(false, Ordering::Relaxed);
         info!("{} is gone", self.0);
     }
 }
@@ -116,6 +127,7 @@ async fn represent(
     client: Client,
     jobs: &mut mpsc::Receiver<Job>,
     samples: Arc<Mutex<mpsc::Receiver<Arrived>>>,
+    here: &AtomicBool,
 ) -> Result<String, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let (caller, inbox) = client.split();
@@ -128,8 +140,7 @@ async fn represent(
     let mut publishing = JoinSet::new();
     let under_way = Arc::new(());
     publishing.spawn(topics::publish(samples, wants, under_way.clone()));
-    info!("{} is here", who.full);
-    let _here = Here(who.full);
+    let _here = Here::new(who.full, here);
     Ok(tokio::select! {
         error = act(local, &mut caller, jobs, of_confirms, of_wants, &under_way) => error,
         () = messages::carry(local, who, inbox, confirms, &under_way) => "its inbox has ended".into(),
