@@ -171,14 +171,15 @@ async fn act(
     let mut waiting: Option<Waiting> = None;
     let mut left: Option<Instant> = None;
     loop {
-        let look = tokio::time::sleep(AGAIN);
-        let again = async {
-            match waiting.is_some() {
-                true => tokio::time::sleep(AGAIN).await,
-                false => std::future::pending().await,
+        if jobs.is_closed() {
+            let since = *left.get_or_insert_with(Instant::now);
+            // Nobody but this task holds it then.
+            let nothing = jobs.is_empty() && Arc::strong_count(under_way) == 1;
+            if since.elapsed() >= if nothing { AGAIN } else { LEAVING } {
+                return "it has left".into();
             }
-        };
-        let idle = waiting.is_none();
+        }
+        let (idle, more) = (waiting.is_none(), !(jobs.is_closed() && jobs.is_empty()));
         tokio::select! {
             biased;
             Some(Confirmed { ticket, outcome, under_way }) = confirms.recv() => {
@@ -188,7 +189,7 @@ async fn act(
                 drop(under_way);
             }
             Some(_) = links.join_next() => {}
-            () = again => {
+            () = tokio::time::sleep(AGAIN), if !idle || left.is_some() => {
                 if let Some(Waiting { to, until, payload, answer }) = waiting.take() {
                     // Its sender has been told by now that it was not delivered, or that nobody knows.
                     match Instant::now() < until {
@@ -201,15 +202,8 @@ async fn act(
                 let options = Publisher::options().first_sequence(first);
                 let _ = publisher.send(options.publish(caller.get_mut(), topic));
             }
-            () = look, if left.is_some() => {
-                // This and nobody else holds it.
-                let nothing = Arc::strong_count(under_way) == 1;
-                if nothing || left.is_some_and(|left| left.elapsed() >= LEAVING) {
-                    return "it has left".into();
-                }
-            }
-            job = jobs.recv(), if idle && left.is_none() => match job {
-                None => left = Some(Instant::now()),
+            job = jobs.recv(), if idle && more => match job {
+                None => {}
                 Some(Job::Send { to, until, payload, answer }) => {
                     waiting = send(caller, to, until, payload, answer);
                 }

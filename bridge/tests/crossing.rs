@@ -67,6 +67,25 @@ fn a_full_inbox_is_told_and_waited_for() {
     assert_eq!(bob.try_recv().unwrap().unwrap().payload(), b"now");
 }
 
+/// However long its message would wait for room there.
+#[test]
+fn a_client_whose_message_waits_for_room_vanishes_when_it_leaves() {
+    let pair = Pair::start(&["**"]);
+    let (mut alice, mut bob) = pair.clients();
+    let mut carl = pair.a.client("carl");
+    let mut presence = watch(&mut bob, "alice@a");
+    while carl.try_send("bob@b", &[7; 4096][..]).is_ok() {}
+    let closer = alice.closer();
+    let sends = std::thread::spawn(move || alice.send_timeout("bob@b", &[7; 8192][..], 20 * LONG));
+    // Each goes there and back, and so does the one that waits meanwhile.
+    for _ in 0..50 {
+        carl.try_send("bob@b", &[7; 8192][..]).unwrap_err();
+    }
+    closer.close();
+    sends.join().unwrap().unwrap_err();
+    vanishes(&mut presence, "alice@a");
+}
+
 /// It may be quicker than the word of it to the other node.
 #[test]
 fn a_client_that_has_just_registered_can_send_and_call() {
